@@ -1,0 +1,83 @@
+# Every target sets up what it needs: the first call makes .venv, later calls find it ready.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.stamp
+
+# without compiled bytecode every start costs seconds; idle threads that spin starve the busy ones
+unexport PYTHONDONTWRITEBYTECODE
+export OMP_WAIT_POLICY := PASSIVE
+export ATTRIBUTOME_DATA ?= ../shared/data
+
+# on two cores a second thread that waits passively costs more than it gives, and one that spins
+# starves beside any other process
+FEW := $(shell [ "$$(getconf _NPROCESSORS_ONLN)" -le 2 ] && echo OMP_NUM_THREADS=1)
+
+# two workers, so one thread each
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+.PHONY: help demo test check format format-check lint types contracts docs bench forms real-jump slow real \
+  browser clean
+.DEFAULT_GOAL := help
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+
+demo: $(READY) ## explain a planted in silico labelling model, end to end, into runs/demo
+	$(FEW) $(BIN)/attributome demo
+
+test: $(READY) ## run the tests
+	$(PYTEST)
+
+check: format-check lint types contracts test docs ## everything that must be green before a commit
+
+format: $(READY) ## bring the code into its form
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+format-check: $(READY) ## is the code in its form?
+	$(BIN)/ruff format --check .
+
+lint: $(READY) ## look for mistakes and bad habits
+	$(BIN)/ruff check .
+
+types: $(READY) ## check the types
+	$(BIN)/mypy
+
+contracts: $(READY) ## check who may import whom
+	$(BIN)/lint-imports
+
+docs: $(READY) ## build the documentation into site; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+bench: $(READY) ## measure speed and memory, into benchmarks/results.json
+	$(FEW) $(BIN)/python benchmarks/run.py
+
+forms: $(READY) ## compare soft and hard forms of masks, into benchmarks/forms.json
+	$(FEW) $(BIN)/python benchmarks/forms.py
+
+real-jump: $(READY) ## the main job on real bright-field images, into runs/jump
+	$(FEW) $(BIN)/python examples/real_jump.py
+
+slow: $(READY) ## run the tests that take minutes
+	$(PYTEST) -m slow
+
+real: $(READY) ## run the tests on the real data in ATTRIBUTOME_DATA
+	$(PYTEST) -m real
+
+browser: $(READY) ## run the tests that open a report in a Chromium
+	$(PYTEST) -m browser
+
+clean: ## remove what make has built; runs stay
+	rm -rf .venv site dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# PIP_CONSTRAINT also reaches the isolated build; newer versions of pip read the other name for that
+$(READY): pyproject.toml constraints.txt
+	@echo "Setting up .venv; the first time this takes minutes."
+	$(PYTHON) -m venv .venv
+	PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+	  $(BIN)/pip install --quiet -c constraints.txt -e '.[dev,docs,codecs]'
+	@if [ "$$CI" = true ]; then $(BIN)/python -c 'import torch; assert torch.version.cuda is None, \
+	  f"CI wants the CPU build of torch and got {torch.__version__}"'; fi
+	@touch $@

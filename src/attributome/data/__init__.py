@@ -1,0 +1,1 @@
+"""From files to `Sample`: images, manifests, splits, intensity, patches, and planted answers."""

@@ -1,0 +1,1 @@
+"""Networks to be explained: made here, trained here, or brought from elsewhere."""

@@ -1,0 +1,55 @@
+"""Numbers and names as a person writes them."""
+
+from collections.abc import Iterable, Sequence
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+
+def share(value: float | None) -> str:
+    """0.084 as 8.4 %."""
+    if value is None or not isfinite(value):
+        return "–"
+    return f"{100 * value:.2g} %" if value < 0.0995 else f"{100 * value:.0f} %"
+
+
+def num(value: float | None) -> str:
+    """Two decimals; what is not there is a dash."""
+    if value is None or not isfinite(value):
+        return "–"
+    return f"{value:.2f}".replace("-", "−") if abs(value) < 100 else f"{value:,.0f}"
+
+
+def grey_value(value: float) -> str:
+    """A grey level in any unit, three digits of it."""
+    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return text.replace("-", "−")
+
+
+def minutes(seconds: float | None) -> str:
+    """Seconds as a person says them."""
+    if seconds is None:
+        return "–"
+    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+
+
+def plural(count: int, noun: str) -> str:
+    """1 field, 2 fields."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def listing(value: Any) -> str:
+    """Names as a person lists them: a, b and c."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, Iterable):
+        return str(value)
+    names = [str(each) for each in value]
+    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
+
+
+def median_of(values: Sequence[float], lost: float) -> float:
+    """The median, where NaN counts as `lost`, the worst there is: it never flatters."""
+    known = np.asarray(values, float)
+    return float(np.median(np.where(np.isnan(known), lost, known)))

@@ -1,0 +1,148 @@
+"""Arrays as PNG pictures, each with its grey range in numbers: nothing is stretched in silence."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Shaped, UInt8
+from matplotlib import colormaps
+from PIL import Image
+from scipy import ndimage
+
+from attributome.report.numbers import grey_value
+
+SMALLEST, LARGEST = 320, 640
+SCALE = "magma"  # even steps, safe for the colour-blind, and 0 is black
+ORANGE, BLUE = (255, 176, 0), (86, 180, 233)
+
+Plane = Shaped[np.ndarray, "y x"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """The values that are drawn black and white."""
+
+    low: float
+    high: float
+
+    @property
+    def words(self) -> str:
+        """The range for a caption."""
+        if self.low == self.high:
+            return f"every pixel is {grey_value(self.low)}"
+        return f"black {grey_value(self.low)}, white {grey_value(self.high)}"
+
+
+def grey_range(image: Shaped[np.ndarray, "*s"]) -> Range:
+    """From the 0.5th to the 99.5th percentile, so that one hot pixel does not darken the rest."""
+    low, high = np.percentile(np.asarray(image, np.float64), [0.5, 99.5])
+    if low == high:  # a few bright pixels on a flat ground are still a picture
+        low, high = float(image.min()), float(image.max())
+    return Range(low=float(low), high=float(high))
+
+
+def slice_of(
+    signature: Shaped[np.ndarray, "*s"], importance: Shaped[np.ndarray, "*s"] | None
+) -> int | None:
+    """The z-slice with the most signature, else with the most importance; None in 2-D."""
+    if signature.ndim != 3:
+        return None
+    kept = np.asarray(signature > 0).sum(axis=(1, 2))
+    if kept.any() or importance is None:
+        return int(kept.argmax()) if kept.any() else signature.shape[0] // 2
+    return int(np.asarray(importance, np.float64).sum(axis=(1, 2)).argmax())
+
+
+def plane(image: Shaped[np.ndarray, "*s"], z: int | None) -> Plane:
+    """The part of an image that is shown."""
+    return np.asarray(image if z is None else image[z])
+
+
+def grey(image: Plane, shown: Range) -> str:
+    """A grey picture; a constant image is mid-grey."""
+    span = shown.high - shown.low
+    values = np.asarray(image, np.float64)
+    share = (values - shown.low) / span if span > 0 else np.full(values.shape, 0.5)
+    return _png(_resize(np.round(255 * np.clip(share, 0, 1)).astype(np.uint8)))
+
+
+def coloured(importance: Plane) -> str:
+    """An importance map on the fixed scale from 0 to 1."""
+    # averaged before it is coloured: a mean of two colours would show a value that no pixel has
+    colours = colormaps[SCALE](np.clip(_averaged(importance), 0, 1), bytes=True)
+    return _png(_resize(np.ascontiguousarray(colours[..., :3])))
+
+
+def colour_bar() -> str:
+    """The colours of 0 to 1, left to right."""
+    colours = colormaps[SCALE](np.linspace(0, 1, 256)[None].repeat(12, axis=0), bytes=True)
+    return _png(np.ascontiguousarray(colours[..., :3]))
+
+
+def outlined(
+    image: Plane, shown: Range, masks: Sequence[tuple[Plane, tuple[int, int, int]]]
+) -> str:
+    """The outlines of masks, with a dark rim to stand out on any ground, over the grey image."""
+    span = (shown.high - shown.low) or 1.0
+    share = np.clip((np.asarray(image, np.float64) - shown.low) / span, 0, 1)
+    base = _resize(np.round(255 * share).astype(np.uint8))
+    picture = np.repeat(base[..., None], 3, axis=2)
+    thick = max(1, round(max(base.shape) / 200))
+    for mask, colour in masks:
+        line = _outline(_like(mask, base.shape), thick)
+        picture[ndimage.binary_dilation(line, iterations=max(1, thick // 2))] = (0, 0, 0)
+        picture[line] = colour
+    return _png(picture)
+
+
+def borders(labels: Plane) -> Plane:
+    """Labelled regions as one mask whose neighbours do not touch."""
+    edge = ndimage.grey_dilation(labels, 3) != ndimage.grey_erosion(labels, 3)
+    return np.asarray((labels > 0) & ~(edge & (ndimage.grey_erosion(labels, 3) > 0)))
+
+
+def _outline(mask: Shaped[np.ndarray, "y x"], thick: int) -> Shaped[np.ndarray, "y x"]:
+    inside = ndimage.binary_erosion(mask, iterations=thick, border_value=0)
+    return np.asarray(mask & ~inside)
+
+
+def _like(mask: Plane, shape: tuple[int, ...]) -> Shaped[np.ndarray, "v w"]:
+    """A mask on the grid of the picture, by the nearest pixel."""
+    rows, columns = (
+        (np.arange(n) * size // n) for n, size in zip(shape[:2], mask.shape, strict=True)
+    )
+    return np.asarray(np.asarray(mask)[np.ix_(rows, columns)] > 0)
+
+
+def _resize(picture: UInt8[np.ndarray, "y x *c"]) -> UInt8[np.ndarray, "v w *c"]:
+    """Small pictures keep their pixels as squares; large ones are averaged down."""
+    longest = max(picture.shape[:2])
+    if longest < SMALLEST:
+        times = -(-SMALLEST // longest)
+        return picture.repeat(times, axis=0).repeat(times, axis=1)
+    if longest <= LARGEST:
+        return picture
+    return np.asarray(Image.fromarray(picture).resize(_fitted(picture), Image.Resampling.BOX))
+
+
+def _averaged(values: Plane) -> Float[np.ndarray, "v w"]:
+    floats = np.asarray(values, np.float32)
+    if max(floats.shape) <= LARGEST:
+        return floats
+    return np.asarray(Image.fromarray(floats).resize(_fitted(floats), Image.Resampling.BOX))
+
+
+def _fitted(picture: Shaped[np.ndarray, "y x *c"]) -> tuple[int, int]:
+    """Width and height of a large picture on the page."""
+    rows, columns = picture.shape[:2]
+    share = LARGEST / max(rows, columns)
+    return max(1, round(columns * share)), max(1, round(rows * share))
+
+
+def _png(picture: UInt8[np.ndarray, "y x *c"]) -> str:
+    """A PNG as a data address: the page stays one file that can be sent by mail."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, format="PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,0 +1,32 @@
+import shutil
+from types import SimpleNamespace
+
+import pytest
+
+from end_to_end.jobs import TINY, call, edit, plant
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A planted table, the job that `init` wrote and somebody edited, and the run it gave."""
+    home = tmp_path_factory.mktemp("finished")
+    table, job, run = plant(home / "data"), home / "cells.toml", home / "run"
+    assert call("init", job, "--images", table, "--input", "bright field") == 0
+    edit(job, TINY)
+    assert call("run", job, "--out", run) == 0
+    return SimpleNamespace(table=table, job=job, run=run)
+
+
+@pytest.fixture
+def again(finished, tmp_path):
+    """A copy of the finished run without the given parts, to be made again by the same job."""
+
+    def copy(*without):
+        run = tmp_path / "again"
+        shutil.copytree(finished.run, run)
+        for name in without:
+            path = run / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        return run
+
+    return copy

@@ -1,0 +1,36 @@
+"""The examples run as a user runs them, and print what they promise."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PADDED = "fields of 150x210 were padded to 152x216 and cropped back"
+WINDOWS = "fields of 150x210 were predicted in overlapping windows of 64x64"
+
+
+@pytest.mark.parametrize(
+    ("name", "size_note", "grad_cam"),
+    [
+        ("predictor_torchscript", PADDED, "cannot be watched"),
+        ("predictor_exported", WINDOWS, "none can be watched"),
+        ("predictor_weights", PADDED, "possible"),
+    ],
+)
+def test_predictors_from_elsewhere(name, size_note, grad_cam):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(ROOT / "examples" / f"{name}.py")],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    takes, cam, note, saliency, random = done.stdout.splitlines()
+    assert takes.startswith("takes 1 channel, 2-D")
+    assert note.startswith(size_note)
+    assert grad_cam in cam
+    kept, chance = (float(line.rpartition(" ")[2]) for line in (saliency, random))
+    assert kept > chance + 0.25
