@@ -2,30 +2,42 @@
 
 Explainers and metrics are built from these, so "the user's model is never changed" is one
 context manager here and not a rule that forty functions must remember. The doors also own the
-memory: `chunk` bounds how many samples run at once, and a chunk that does not fit is halved.
+memory: `chunk` bounds how many images run at once, and a chunk that does not fit is halved.
+
+A method that asks about many versions of a batch stacks them with `copies=n`: `x` then holds n
+whole batches one after the other, row r belongs to sample r % b, and the target sees each batch by
+itself, so that it may couple samples or hold one index per sample. `at_once` says how many fit.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from attributome.core.errors import UsageError
+from attributome.core.inputs import for_rows, network
 from attributome.core.types import Images, Layer, Predictor, Target
 
 T = TypeVar("T")
+Under = Callable[[], AbstractContextManager[object]]
+"""Makes a context in which the model runs, such as other rules for its backward pass."""
+
+AT_ONCE = {"cpu": 2**20, "cuda": 2**25, "mps": 2**22}
+"""Numbers of input that run together where nobody says otherwise; more is no faster."""
 
 
 @contextmanager
 def still(model: Predictor) -> Iterator[None]:
     """Evaluate with frozen parameters, then restore every submodule's own mode and flag."""
-    if not isinstance(model, nn.Module):
+    net = network(model)
+    if net is None:
         yield
         return
-    modes = {module: module.training for module in model.modules()}
-    flags = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    modes = {module: module.training for module in net.modules()}
+    flags = {parameter: parameter.requires_grad for parameter in net.parameters()}
     try:
         for module in modes:  # not `eval()`: exported programs refuse it and users override it
             module.training = False
@@ -42,22 +54,42 @@ def still(model: Predictor) -> Iterator[None]:
 def predict(model: Predictor, x: Images, *, chunk: int | None = None) -> Tensor:
     """Outputs of the model, without a graph."""
     with still(model), torch.no_grad():
-        return torch.cat(in_chunks(lambda rows: run(model, x[rows]), len(x), chunk))
+        return torch.cat(in_chunks(lambda rows: run(model, x[rows], rows), len(x), chunk))
 
 
-def gradient(model: Predictor, x: Images, target: Target, *, chunk: int | None = None) -> Images:
+def values(
+    model: Predictor, x: Images, target: Target, *, copies: int = 1, chunk: int | None = None
+) -> Float[Tensor, "n b"]:
+    """The target's number for each sample, in each of the n copies of the batch."""
+    with torch.no_grad():
+        return each_copy(target, predict(model, x, chunk=chunk), copies)
+
+
+def gradient(
+    model: Predictor,
+    x: Images,
+    target: Target,
+    *,
+    copies: int = 1,
+    chunk: int | None = None,
+    under: Under = nullcontext,
+) -> Images:
     """Gradient of the target with respect to the pixels."""
 
     def whole() -> Images:
         leaf = x.detach().requires_grad_()
-        return torch.autograd.grad(target(run(model, leaf)).sum(), leaf)[0]
+        with under():
+            total = each_copy(target, run(model, leaf), copies).sum()
+        return torch.autograd.grad(total, leaf)[0]
 
     def part(rows: slice, weight: Tensor) -> Images:
         leaf = x[rows].detach().requires_grad_()
-        return torch.autograd.grad(run(model, leaf), leaf, weight[rows])[0]
+        with under():
+            out = run(model, leaf, rows)
+        return torch.autograd.grad(out, leaf, weight[rows])[0]
 
     with still(model), torch.enable_grad():
-        return _whole_or_parts(model, x, target, whole, part, torch.cat, chunk)
+        return _whole_or_parts(model, x, target, whole, part, torch.cat, copies, chunk)
 
 
 def layer_gradient(
@@ -70,10 +102,11 @@ def layer_gradient(
 
     def whole() -> tuple[Tensor, Tensor]:
         out, activation = _from_layer(model, layer, x)
-        return activation.detach(), torch.autograd.grad(target(out).sum(), activation)[0]
+        total = each_copy(target, out, 1).sum()
+        return activation.detach(), torch.autograd.grad(total, activation)[0]
 
     def part(rows: slice, weight: Tensor) -> tuple[Tensor, Tensor]:
-        out, activation = _from_layer(model, layer, x[rows])
+        out, activation = _from_layer(model, layer, x[rows], rows)
         return activation.detach(), torch.autograd.grad(out, activation, weight[rows])[0]
 
     def join(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
@@ -81,12 +114,54 @@ def layer_gradient(
         return torch.cat(activations), torch.cat(gradients)
 
     with still(model), torch.enable_grad():
-        return _whole_or_parts(model, x, target, whole, part, join, chunk)
+        return _whole_or_parts(model, x, target, whole, part, join, 1, chunk)
 
 
-def run(model: Predictor, x: Images) -> Tensor:
-    """Call the model as it stands; refuse what is not one tensor with a row per image."""
-    out = model(x)
+def layer_output(model: Predictor, layer: str, x: Images, *, chunk: int | None = None) -> Layer:
+    """Activation of a named layer, without a graph."""
+    with still(model), torch.no_grad():
+        return torch.cat(
+            in_chunks(lambda rows: _from_layer(model, layer, x[rows], rows)[1], len(x), chunk)
+        )
+
+
+def predict_with(model: Predictor, layer: str, x: Images, activation: Layer) -> Tensor:
+    """Outputs when a named layer gives `activation` instead of its own.
+
+    Differentiable with respect to `activation` where the caller has gradients on and the model
+    is `still`; nothing below the layer is in that graph.
+    """
+    return _from_layer(model, layer, x, put=activation)[0]
+
+
+def at_once(x: Images, copies: int) -> int:
+    """How many of `copies` batches like `x` to run together: as many as are worth it, at least 1.
+
+    It only groups work; the doors themselves halve what does not fit into memory.
+    """
+    return max(1, min(copies, AT_ONCE.get(x.device.type, 2**20) // max(1, x.numel())))
+
+
+def each_copy(target: Target, out: Tensor, copies: int) -> Float[Tensor, "n b"]:
+    """The target of every copy of the batch by itself."""
+    if len(out) % copies:
+        raise UsageError(f"{len(out)} rows are no {copies} copies of one batch")
+    found = [target(part) for part in out.unflatten(0, (copies, -1))]
+    rows = len(out) // copies
+    if any(part.shape != (rows,) for part in found):
+        raise UsageError(
+            f"the target gave shape {tuple(found[0].shape)} for {rows} samples; it must give one "
+            f"number per sample, shape ({rows},)"
+        )
+    return torch.stack(found)
+
+
+def run(model: Predictor, x: Images, rows: slice | None = None) -> Tensor:
+    """Call the model as it stands; refuse what is not one tensor with a row per image.
+
+    `rows` says which rows of the batch `x` is, where it is a part of one.
+    """
+    out = for_rows(model, x, rows)(x)
     if not isinstance(out, Tensor):
         raise UsageError(
             f"the predictor returned a {type(out).__name__}; attributome explains one tensor: wrap "
@@ -119,9 +194,16 @@ def out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(s in str(error).lower() for s in says)
 
 
-def _from_layer(model: Predictor, layer: str, x: Images) -> tuple[Tensor, Tensor]:
-    """Outputs, and the layer's activation as the leaf of their graph."""
-    modules = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
+def _from_layer(
+    model: Predictor,
+    layer: str,
+    x: Images,
+    rows: slice | None = None,
+    put: Layer | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Outputs, and the layer's activation (or what is `put` there) as the leaf of their graph."""
+    net = network(model)
+    modules = dict(net.named_modules()) if net is not None else {}
     if not layer or layer not in modules:
         raise UsageError(f"no layer {layer!r}; this model has {[name for name in modules if name]}")
     kept: list[Tensor] = []
@@ -130,12 +212,16 @@ def _from_layer(model: Predictor, layer: str, x: Images) -> tuple[Tensor, Tensor
         if not isinstance(out, Tensor) or kept:
             what = "ran more than once" if kept else f"returns a {type(out).__name__}, not a tensor"
             raise UsageError(f"layer {layer!r} cannot be explained: in one forward pass it {what}")
-        kept.append(out.detach().requires_grad_())
+        if put is not None and put.shape != out.shape:
+            raise UsageError(
+                f"layer {layer!r} gives shape {tuple(out.shape)}, not {tuple(put.shape)}"
+            )
+        kept.append(out.detach().requires_grad_() if put is None else put)
         return kept[0].clone()  # a following in-place ReLU must not overwrite what we kept
 
     handle = modules[layer].register_forward_hook(start_here)
     try:
-        out = run(model, x.detach())
+        out = run(model, x.detach(), rows)
     finally:
         handle.remove()
     if not kept:
@@ -150,6 +236,7 @@ def _whole_or_parts(
     whole: Callable[[], T],
     part: Callable[[slice, Tensor], T],
     join: Callable[[list[T]], T],
+    copies: int,
     chunk: int | None,
 ) -> T:
     """Differentiate the whole batch at once, or chunk by chunk with the same result.
@@ -166,5 +253,5 @@ def _whole_or_parts(
                 raise
             chunk = (len(x) + 1) // 2
     out = predict(model, x, chunk=chunk).requires_grad_()
-    weight = torch.autograd.grad(target(out).sum(), out)[0]
+    weight = torch.autograd.grad(each_copy(target, out, copies).sum(), out)[0]
     return join(in_chunks(lambda rows: part(rows, weight), len(x), chunk))

@@ -16,22 +16,31 @@ from attributome.explain.gradients import (
 )
 from attributome.explain.perturbation import occlusion
 
-CONTROLS: dict[str, Callable[..., Maps]] = {
-    f.__name__: f for f in (random, blurred_noise, intensity, edges, local_variance)
-}
-METHODS: dict[str, Callable[..., Maps]] = {
-    f.__name__: f
-    for f in (
-        saliency,
-        input_x_gradient,
-        integrated_gradients,
-        smooth_grad,
-        grad_cam,
-        hires_cam,
-        layer_cam,
-        occlusion,
-    )
-} | CONTROLS
+Function = Callable[..., Maps]
+
+
+def _table(*functions: Function) -> dict[str, Function]:
+    return {f.__name__: f for f in functions}
+
+
+GRADIENT = _table(saliency, input_x_gradient, integrated_gradients, smooth_grad)
+"""Methods that differentiate the model."""
+
+LAYER = _table(grad_cam, hires_cam, layer_cam)
+"""Methods that look at a named layer."""
+
+FORWARD = _table(occlusion)
+"""Methods that only call the model."""
+
+CONTROLS = _table(random, blurred_noise, intensity, edges, local_variance)
+"""Maps that know nothing of the model, or nothing of what in the image it uses."""
+
+METHODS = GRADIENT | LAYER | FORWARD | CONTROLS
+
+
+def need(name: str) -> str:
+    """What a method asks of a model: "gradient", "layer" or "nothing" but to be called."""
+    return "gradient" if name in GRADIENT else "layer" if name in LAYER else "nothing"
 
 
 def method(name: str, **params: object) -> Explainer:
