@@ -1,0 +1,98 @@
+"""Verbs that only look or write a page: init, inspect, methods, report."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from attributome.cli.options import Factory, Images, Inputs, Targets, Trust, job_of
+from attributome.cli.speaking import out, say
+from attributome.config import write_example
+
+
+def init(
+    path: Annotated[Path, typer.Argument(help="File to write.")] = Path("job.toml"),
+    images: Images = "",
+    input: Inputs = None,
+    target: Targets = None,
+) -> None:
+    """Write a commented job to edit."""
+    job = job_of(None, None, images, input, target, "", "", ["name=" + path.stem], None)
+    write_example(path, job)
+    say(f"wrote {path}; edit it, then: attributome run {path}")
+
+
+def inspect(
+    source: Annotated[Path, typer.Argument(help="Predictor folder, safetensors, .pt or .pt2.")],
+    factory: Factory = "",
+    trust: Trust = False,
+    channels: Annotated[int | None, typer.Option(help="Channels, where it cannot be seen.")] = None,
+    dims: Annotated[int | None, typer.Option(help="2 or 3, where it cannot be seen.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what a predictor takes, what its layers are, and which methods can explain it."""
+    from attributome.predictors.inspect import inspect_predictor
+    from attributome.predictors.load import load_predictor
+
+    net, card = load_predictor(source, factory=factory or None, trust=trust)
+    found = inspect_predictor(net, card, channels=channels, dims=dims)
+    if json:
+        out.print_json(data=asdict(found))
+        return
+    _print_inspection(asdict(found))
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+) -> None:
+    """Write the page that a biologist reads."""
+    from attributome.report import build
+    from attributome.store import Run
+
+    say(f"report: {build(Run.open(folder))}")
+
+
+def methods() -> None:
+    """List the attribution methods and their parameters."""
+    from attributome.explain import METHODS, parameters
+
+    for name, function in sorted(METHODS.items()):
+        says = (function.__doc__ or "").strip().splitlines()[0]
+        takes = ", ".join(
+            f"{k}={v!r}" if v is not v.__class__ else k for k, v in _takes(name, parameters)
+        )
+        out.print(f"[bold]{name}[/bold]({takes})\n    {says}", highlight=False)
+    out.print(
+        "[bold]learned_mask[/bold]()\n    The mask generator trained in the run.", highlight=False
+    )
+
+
+def _takes(name: str, parameters: Callable[[str], dict[str, object]]) -> Iterator[tuple[str, Any]]:
+    import inspect as python
+
+    for key, default in parameters(name).items():
+        yield key, (type(default) if default is python.Parameter.empty else default)
+
+
+def _print_inspection(found: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    sizes = found["sizes"]
+    out.print(
+        f"{found['dims']}-D, {found['channels']} channels in, {found['output']} out "
+        f"({found['outputs']})"
+    )
+    rule = f"from {sizes['minimum']} in steps of {sizes['multiple']}"
+    out.print(f"sizes: {'only ' + str(sizes['fixed']) if sizes['fixed'] else rule}")
+    table = Table(
+        "layer", "type", "channels", "grid", "runs", title=f"layers at {found['example']}"
+    )
+    for layer in found["layers"]:
+        table.add_row(*(str(layer[k]) for k in ("name", "type", "channels", "grid", "runs")))
+    out.print(table)
+    for name, reason in found["possible"].items():
+        out.print(f"{name}: {'possible' if reason is None else 'no, ' + reason}", highlight=False)
+    for note in found["norms"]:
+        out.print(f"note: {note}", highlight=False)
