@@ -35,6 +35,7 @@ VERBS: list[Callable[..., None]] = [
     running.explain,
     running.score,
     looking.report,
+    looking.gate,
 ]
 for verb in VERBS:
     app.command()(verb)

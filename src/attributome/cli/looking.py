@@ -1,4 +1,4 @@
-"""Verbs that only look or write a page: init, inspect, methods, report."""
+"""Verbs that only look or write a page: init, inspect, methods, report, gate."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from attributome.cli.options import Factory, Images, Inputs, Targets, Trust, job_of
-from attributome.cli.speaking import out, say
+from attributome.cli.speaking import SHUT, out, say
 from attributome.config import write_example
+from attributome.core.errors import UsageError
 
 
 def init(
@@ -54,6 +55,45 @@ def report(
     say(f"report: {build(Run.open(folder))}")
 
 
+def gate(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a scored run.")],
+    against: Annotated[
+        Path | None, typer.Option("--against", help="A run, or a baseline that --save wrote.")
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option("--save", help="Write the measures of RUN as a baseline.")
+    ] = None,
+    margin: Annotated[float, typer.Option("--margin", help="How much a measure may fall.")] = 0.02,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Also shut where a fall cannot be ruled out.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """End with 1 where the explanations of a run fell against a baseline, field by field."""
+    from attributome import gate as gates
+    from attributome.store import Run
+
+    if against is None and save is None:
+        raise UsageError("say --against BASELINE to compare, or --save FILE to make a baseline")
+    run = Run.open(folder)
+    if save is not None:
+        gates.save_baseline(run, save)
+        say(f"baseline: {save}")
+    if against is None:
+        return
+    verdicts = gates.compare(gates.measures(run), gates.read_baseline(against), margin=margin)
+    if json:
+        out.print_json(data=gates.as_records(verdicts))
+    else:
+        _print_verdicts(gates.as_records(verdicts))
+    closing = gates.shut(verdicts, strict=strict)
+    if not json:
+        names = "; ".join(v.measure for v in closing)
+        say(f"gate: shut, because of {names}" if closing else "gate: open")
+    if closing:
+        raise typer.Exit(SHUT)
+
+
 def methods() -> None:
     """List the attribution methods and their parameters."""
     from attributome.explain import METHODS, parameters
@@ -67,6 +107,19 @@ def methods() -> None:
     out.print(
         "[bold]learned_mask[/bold]()\n    The mask generator trained in the run.", highlight=False
     )
+
+
+def _print_verdicts(verdicts: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    table = Table("measure", "before", "after", "better by (95 % interval)", "fields", "state")
+    for v in verdicts:
+        change = f"{v['change']:+.3f} ({v['low']:+.3f} to {v['high']:+.3f})"
+        fields = f"{v['fields']}" + (f" ({v['undefined']} undefined)" if v["undefined"] else "")
+        table.add_row(
+            v["measure"], f"{v['before']:.3f}", f"{v['after']:.3f}", change, fields, v["state"]
+        )
+    out.print(table)
 
 
 def _takes(name: str, parameters: Callable[[str], dict[str, object]]) -> Iterator[tuple[str, Any]]:

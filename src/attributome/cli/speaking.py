@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 out = Console()
-REFUSED, DATA, PARTIAL, STOPPED = 2, 3, 4, 130
+SHUT, DATA, PARTIAL, STOPPED = 1, 3, 4, 130
 
 
 def end(failed: Mapping[str, str], *, done: int) -> None:
