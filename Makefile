@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.stamp
+PEERS := .venv-peers/.stamp
 
 # without compiled bytecode every start costs seconds; idle threads that spin starve the busy ones
 unexport PYTHONDONTWRITEBYTECODE
@@ -16,8 +17,8 @@ FEW := $(shell [ "$$(getconf _NPROCESSORS_ONLN)" -le 2 ] && echo OMP_NUM_THREADS
 # two workers, so one thread each
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
-.PHONY: help demo test check format format-check lint types contracts docs bench forms real-jump slow real \
-  browser clean
+.PHONY: help demo test check format format-check lint types contracts docs bench bench-peers forms planted \
+  real-jump real-blood slow real browser clean
 .DEFAULT_GOAL := help
 
 help: ## print this list
@@ -59,6 +60,15 @@ forms: $(READY) ## compare soft and hard forms of masks, into benchmarks/forms.j
 real-jump: $(READY) ## the main job on real bright-field images, into runs/jump
 	$(FEW) $(BIN)/python examples/real_jump.py
 
+real-blood: $(READY) ## what a classifier of blood cells uses: cell or background, into runs/blood
+	$(FEW) $(BIN)/python examples/real_blood.py
+
+planted: $(READY) ## which method to believe: the planted benchmark, into runs/planted
+	$(FEW) $(BIN)/attributome benchmark planted
+
+bench-peers: $(PEERS) ## measure us beside the peers, into benchmarks/peers.json
+	$(FEW) .venv-peers/bin/python benchmarks/peers.py
+
 slow: $(READY) ## run the tests that take minutes
 	$(PYTEST) -m slow
 
@@ -69,7 +79,7 @@ browser: $(READY) ## run the tests that open a report in a Chromium
 	$(PYTEST) -m browser
 
 clean: ## remove what make has built; runs stay
-	rm -rf .venv site dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-peers site dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # PIP_CONSTRAINT also reaches the isolated build; newer versions of pip read the other name for that
@@ -80,4 +90,12 @@ $(READY): pyproject.toml constraints.txt
 	  $(BIN)/pip install --quiet -c constraints.txt -e '.[dev,docs,codecs]'
 	@if [ "$$CI" = true ]; then $(BIN)/python -c 'import torch; assert torch.version.cuda is None, \
 	  f"CI wants the CPU build of torch and got {torch.__version__}"'; fi
+	@touch $@
+
+# the peers bring packages that our own environment does without, so they live in one of their own
+$(PEERS): pyproject.toml constraints.txt benchmarks/peers.txt
+	@echo "Setting up .venv-peers; the first time this takes minutes."
+	$(PYTHON) -m venv .venv-peers
+	PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+	  .venv-peers/bin/pip install --quiet -c constraints.txt -r benchmarks/peers.txt -e .
 	@touch $@
