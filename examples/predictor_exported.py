@@ -42,7 +42,7 @@ def main(folder: Path) -> None:
     net, _ = load_predictor(path, trust=True)  # a program: only from people you trust
     found = inspect_predictor(net)
     print(f"takes {found.channels} channel, {found.dims}-D, sizes {found.sizes}")
-    print(f"grad_cam: {found.possible['grad_cam'] or 'possible'}")
+    print(f"grad_cam: {found.possible['layer'] or 'possible'}")
     model, image = fitted(net, found.sizes), field()
     print(model.note(image.shape[2:]))
     noise = fill_for(image, ["field"], "gaussian", scale=1.0, seed=0)

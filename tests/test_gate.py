@@ -21,12 +21,11 @@ def scored(root, efficacy, *, size=0.2):
         other = {"sample": name, "method": "random", "kind": "control"}
         scores = [{**row, "mask_size": size, "efficacy": value},
                   {**other, "mask_size": size, "efficacy": 0.1}]  # fmt: skip
-        curve = [
-            {"sample": name, "method": method, "area": area, "efficacy": area * value}
+        areas = [
+            {"sample": name, "method": method, "curve_area": value / 2}
             for method in ("learned_mask", "random")
-            for area in (0.1, 0.3)
         ]
-        tables = {"scores": pd.DataFrame(scores), "curve": pd.DataFrame(curve)}
+        tables = {"scores": pd.DataFrame(scores), "areas": pd.DataFrame(areas)}
         run.write("score", name, tables=tables)
     return run
 

@@ -90,6 +90,13 @@ class ExplainJob(Section):
     """Which maps to make."""
 
     methods: dict[str, dict[str, Any]] = Field({"learned_mask": {}})
+    target: str = Field(
+        "", description="what of the output: sum, channel:1, class:3, ...; empty suits the task"
+    )
+    layer: str = Field(
+        "", description="layer of the Grad-CAM family; empty: the deepest with a grid"
+    )
+    background: int = Field(8, ge=1, description="training fields that stand for the average image")
     window: tuple[Pixels, ...] = Field(
         (), description="pixels of a window; () is the field, or what fits"
     )
@@ -112,6 +119,9 @@ class ScoreJob(Section):
     sizes: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
     known: dict[str, int] = Field(
         {}, description="labels of the region image where the truth is known: evidence, decoy"
+    )
+    regions: dict[str, int] = Field(
+        {}, description="labels of the region image to look for evidence in, by name"
     )
     panels: int = Field(3, ge=0, description="example fields in the report")
 

@@ -56,10 +56,10 @@ def measures(run: Run) -> dict[str, dict[str, float]]:
         "efficacy": _by_field(lead, "efficacy"),
         "mask size (lower is better)": _by_field(lead, "mask_size"),
     }
-    curve = run.table("score", "curve")
-    for (name, sample), rows in curve.groupby(["method", "sample"], sort=True):
-        key = f"area under the efficacy curve of {name}"
-        found.setdefault(key, {})[str(sample)] = float(rows["efficacy"].mean())
+    areas = run.table("score", "areas")
+    if not areas.empty:
+        for name, rows in areas.groupby("method", sort=True):
+            found[f"area under the efficacy curve of {name}"] = _by_field(rows, "curve_area")
     checks = run.table("score", "checks")
     if not checks.empty:
         for name, rows in checks.groupby("method", sort=True):

@@ -51,6 +51,10 @@ class Terminal:
         """A progress for one piece of work."""
         return Bar(self, title)
 
+    def tell(self, line: str) -> None:
+        """A line above the bars."""
+        self.screen.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
 
 class Bar:
     """One line of progress; called with the share done and a few words."""

@@ -10,7 +10,7 @@ from end_to_end.jobs import call, halves, plant, sentence, summary, tiny
 
 SCALARS = {
     "regression": ("predictor_error", "regress"),
-    "classification": ("predictor_correct", "class"),
+    "classification": ("predictor_accuracy", "class"),
 }
 
 

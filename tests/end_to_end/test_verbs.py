@@ -22,7 +22,14 @@ KEYS = {
     "predictor_pcc",
     "seconds",
 }
-SCORED = ("parts/score", "parts/panel", "summary.json", "comparisons.json", "provenance.json")
+SCORED = (
+    "parts/score",
+    "parts/panel",
+    "summary.json",
+    "comparisons.json",
+    "leaderboard.json",
+    "provenance.json",
+)
 REPORT = "report/index.html"
 
 
@@ -45,7 +52,14 @@ def test_the_same_command_does_nothing_again(finished, again):
     changed = {
         p.relative_to(run).as_posix() for p, at in before.items() if p.stat().st_mtime_ns != at
     }
-    derived = {"splits.json", "summary.json", "comparisons.json", "provenance.json", REPORT}
+    derived = {
+        "splits.json",
+        "summary.json",
+        "comparisons.json",
+        "leaderboard.json",
+        "provenance.json",
+        REPORT,
+    }
     assert changed <= derived
     assert differing(finished.run, run) == []
 
@@ -89,11 +103,13 @@ def test_inspect_says_what_the_trained_predictor_takes(finished, capsys):
     assert call("inspect", finished.run / "predictor", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["dims"], found["channels"], found["output"]) == (2, 1, "image")
-    assert found["possible"]["masks"] is None
+    assert found["possible"] == {"nothing": None, "gradient": None, "layer": None}
     assert call("inspect", finished.run / "predictor") == 0
     text = capsys.readouterr().out
     assert text.startswith("2-D, 1 channels in, image out (1)")
     assert "layers at" in text
+    assert "possible: learned_mask, saliency" in text
+    assert f"for Grad-CAM: layer {found['usable_layers'][-1]}" in text
 
 
 def test_methods_are_listed_with_their_parameters(capsys):

@@ -1,7 +1,6 @@
 """Cases whose answer can be written down."""
 
 import numpy as np
-import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
@@ -24,22 +23,10 @@ def test_linear_model_is_its_weights(images):
 def test_integrated_gradients_is_complete(classifier, images):
     target, double = Logit(2), classifier.double()
     x = images.double()
-    ig = gradients.integrated_gradients(double, x, target, steps=512)
+    ig = gradients.integrated_gradients(double, x, target, steps=64)
     double.eval()
     gap = target(double(x)) - target(double(torch.zeros_like(x)))
     assert torch.allclose(ig.flatten(1).sum(1), gap, atol=2e-3)
-
-
-def test_integrated_gradients_error_falls_with_steps_squared():
-    x = torch.linspace(0.2, 2, 8, dtype=torch.double).view(1, 1, 2, 4)
-
-    def error(steps):
-        ig = gradients.integrated_gradients(
-            lambda x: (x**3).flatten(1).sum(1, keepdim=True), x, Output(), steps=steps
-        )
-        return (ig - x**3).abs().max()
-
-    assert error(8) / error(16) == pytest.approx(4, rel=0.01)
 
 
 def test_occlusion_of_a_sum_is_the_window_sum(images):

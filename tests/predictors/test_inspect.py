@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from attributome.core.errors import DataError, UsageError
-from attributome.explain import CONTROLS, METHODS
+from attributome.explain import METHODS, need
 from attributome.predictors.inspect import inspect_predictor
 from attributome.predictors.load import Card, load_predictor
 from attributome.predictors.networks import small_cnn
@@ -150,9 +150,56 @@ def test_hooks_and_modes_are_put_back(make):
 
 def test_every_method_has_an_answer(make):
     found = inspect_predictor(make())
-    assert set(found.possible) == set(METHODS) - set(CONTROLS) | {"masks"}
-    assert set(found.possible.values()) == {None}
+    assert found.possible == {"nothing": None, "gradient": None, "layer": None}
+    assert {need(name) for name in METHODS} <= found.possible.keys()
     assert found.norms == ()
+
+
+class Narrowing(nn.Module):
+    """A classifier whose grid at 64 pixels is 64, 16, 4, 2 and 1."""
+
+    def __init__(self, dims=2, twice=False):
+        super().__init__()
+        conv = {2: nn.Conv2d, 3: nn.Conv3d}[dims]
+        self.first, self.second = conv(1, 2, 3, padding=1), conv(2, 2, 4, stride=4)
+        self.third, self.fourth = conv(2, 2, 4, stride=4), conv(2, 2, 2, stride=2)
+        self.act, self.twice = nn.Tanh(), twice
+        pool = {2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}[dims]
+        self.pool, self.last, self.head = pool(1), conv(2, 2, 1), nn.Linear(2, 3)
+
+    def forward(self, x):
+        x = self.act(self.second(self.act(self.first(x))))
+        x = self.act(self.third(x))
+        x = self.act(self.third(nn.functional.interpolate(x, scale_factor=4))) if self.twice else x
+        return self.head(self.last(self.pool(self.act(self.fourth(x)))).flatten(1))
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_layers_that_suit_a_class_activation_map(make, twice):
+    found = inspect_predictor(make(Narrowing, twice=twice))
+    reasons = {fact.name: fact.reason for fact in found.layers}
+    grids = {fact.name: fact.grid for fact in found.layers}
+    assert grids["second"] == (16, 16)
+    assert reasons["last"] == reasons["pool"] == "its grid is one voxel"
+    assert reasons["head"] == "its output is no image"
+    assert reasons["first"] is reasons["second"] is reasons["fourth"] is None
+    assert reasons["third"] == ("it runs 2 times in one forward pass" if twice else None)
+    least = ("fourth", "first", "second")  # the best last: small grids first, then large ones
+    assert found.usable_layers == (least if twice else (*least, "third"))
+    assert found.possible["layer"] is None
+
+
+def test_the_suggested_layer_of_a_volume_and_of_an_image_to_image_network(make):
+    assert inspect_predictor(make(Narrowing, dims=3)).usable_layers[-1] == "second"
+    assert inspect_predictor(make()).usable_layers[-1] == "down"
+
+
+def test_a_grid_of_one_voxel_is_named_as_the_reason():
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(1, 3, 1), nn.Flatten())
+    found = inspect_predictor(net)
+    assert found.usable_layers == ()
+    assert found.possible["layer"] == "layer '1' cannot be used: its grid is one voxel"
+    assert found.possible["gradient"] is None
 
 
 @pytest.mark.parametrize(
@@ -165,17 +212,15 @@ def test_every_method_has_an_answer(make):
 )
 def test_gradients_that_do_not_exist(function, reason):
     possible = inspect_predictor(Answer(function)).possible
-    for name in ("saliency", "integrated_gradients", "masks", "grad_cam"):
-        assert reason in possible[name]
-    assert possible["occlusion"] is None
+    assert reason in possible["gradient"]
+    assert reason in possible["layer"]
+    assert possible["nothing"] is None
 
 
 def test_class_activation_needs_a_convolution():
     possible = inspect_predictor(nn.Sequential(nn.Hardtanh()), dims=2, channels=1).possible
-    assert possible["grad_cam"] == (
-        "the predictor has no named convolution whose output is an image"
-    )
-    assert possible["saliency"] is None
+    assert possible["layer"] == ("the predictor has no named convolution whose output is an image")
+    assert possible["gradient"] is None
 
 
 @pytest.mark.parametrize(
@@ -198,9 +243,8 @@ def test_programs(make, saved, how, reason):
         assert found.sizes.fixed is None
         assert found.sizes.batch is None
     assert found.layers == ()
-    assert found.possible["grad_cam"] == reason
-    assert found.possible["masks"] is None
-    assert found.possible["occlusion"] is None
+    assert found.usable_layers == ()
+    assert found.possible == {"nothing": None, "gradient": None, "layer": reason}
 
 
 @pytest.mark.parametrize("norm", [nn.InstanceNorm2d(2), nn.GroupNorm(1, 2)])

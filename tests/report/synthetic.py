@@ -97,7 +97,13 @@ def scores(sample, draw, quality):
 
 
 def add_panel(run, unit, draw, *, size=(64, 80), pixel_size=(0.65, 0.65), empty=False, **note):
-    """An example field of round cells with bright nuclei; 3-D where `size` is."""
+    """An example field."""
+    arrays = panel_arrays(draw, size, empty=empty)
+    write_panel(run, unit, arrays, pixel_size=pixel_size, **note)
+
+
+def panel_arrays(draw, size, *, empty=False):
+    """Round cells with bright nuclei; 3-D where `size` is."""
     grain = ndimage.gaussian_filter(draw.normal(size=size), 1.2)
     cells, nuclei = np.zeros(size), np.zeros(size)
     for centre in draw.uniform(0, 1, (9, len(size))) * size:
@@ -111,7 +117,7 @@ def add_panel(run, unit, draw, *, size=(64, 80), pixel_size=(0.65, 0.65), empty=
     kept = importance > 0.5
     prediction = (2000 * nuclei + 300 + 40 * grain).astype(np.float32)
     noisy = image + np.where(kept, 0, draw.normal(0, 1.5, size)).astype(np.float32)
-    arrays = {
+    return {
         "input": image[None],
         "target": prediction[None] + draw.normal(0, 60, size).astype(np.float32),
         "prediction": prediction[None],
@@ -121,6 +127,11 @@ def add_panel(run, unit, draw, *, size=(64, 80), pixel_size=(0.65, 0.65), empty=
         "noisy_prediction": prediction[None] * 0.9 + 80,
         "regions": ndimage.label(np.roll(nuclei, 3, -1) > 0.2)[0].astype(np.int32),
     }
+
+
+def write_panel(run, unit, arrays, *, pixel_size=(0.65, 0.65), **note):
+    """Arrays as an example field, with what is noted beside them."""
+    size, kept = arrays["map"].shape[1:], arrays["signature"]
     told = {
         "channels": ["bright field"],
         "target_channels": ["DNA"],

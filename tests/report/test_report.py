@@ -283,24 +283,28 @@ def test_a_promise_for_another_threshold_says_so(whole):
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1400, 390])
 def test_the_page_fits_its_window(tmp_path, width):
+    assert needed_width(build(whole_run(tmp_path / "demo", examples=1)), tmp_path, width) <= width
+
+
+def needed_width(page, folder, width):
+    """The width in pixels that a page takes in a window of this width."""
     browser = shutil.which("chromium")
     assert browser, "this test needs a Chromium on the PATH"
-    page = build(whole_run(tmp_path / "demo", examples=1))
     # the page has no scripts; a copy beside it measures itself, in a frame that may be narrow
     measured = page.read_text(encoding="utf-8")
     measured = re.sub(r"<meta http-equiv[^>]*>", "", measured)
     script = "parent.postMessage(document.documentElement.scrollWidth, '*')"
-    write_text(tmp_path / "copy.html", f"{measured}<script>{script}</script>")
+    write_text(folder / "copy.html", f"{measured}<script>{script}</script>")
     frame = f'<iframe src="copy.html" style="border:0;width:{width}px;height:900px"></iframe>'
     listen = "onmessage = e => document.body.dataset.needs = e.data"
-    write_text(tmp_path / "frame.html", f"<body><script>{listen}</script>{frame}</body>")
+    write_text(folder / "frame.html", f"<body><script>{listen}</script>{frame}</body>")
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
     options += ["--virtual-time-budget=5000", "--window-size=1500,1000"]
-    options += [f"--user-data-dir={tmp_path / 'profile'}", (tmp_path / "frame.html").as_uri()]
+    options += [f"--user-data-dir={folder / 'profile'}", (folder / "frame.html").as_uri()]
     said = subprocess.run([browser, *options], capture_output=True, text=True, timeout=120)
     needs = re.search(r'data-needs="(\d+)"', said.stdout)
     assert needs, said.stderr[-500:]
-    assert int(needs[1]) <= width
+    return int(needs[1])
 
 
 def pixel(source, y, x):

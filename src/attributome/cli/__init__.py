@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import typer
 
-from attributome.cli import looking, running
+from attributome.cli import benchmarking, looking, running
 from attributome.cli.speaking import STOPPED, complain
 from attributome.core.errors import Refusal
 
@@ -39,6 +39,9 @@ VERBS: list[Callable[..., None]] = [
 ]
 for verb in VERBS:
     app.command()(verb)
+benchmark = typer.Typer(help="Which method to believe.", no_args_is_help=True)
+app.add_typer(benchmark, name="benchmark")
+benchmark.command("planted")(benchmarking.planted)
 train.command("predictor")(running.train_predictor)
 train.command("masks")(running.train_masks)
 

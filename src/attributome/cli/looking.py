@@ -109,6 +109,14 @@ def methods() -> None:
     )
 
 
+def _needs() -> dict[str, str]:
+    """Every method, and what it needs of a predictor."""
+    from attributome.explain import CONTROLS, METHODS, need
+
+    methods = [name for name in METHODS if name not in CONTROLS]
+    return {"learned_mask": "gradient"} | {name: need(name) for name in methods}
+
+
 def _print_verdicts(verdicts: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
@@ -145,7 +153,12 @@ def _print_inspection(found: dict[str, Any]) -> None:
     for layer in found["layers"]:
         table.add_row(*(str(layer[k]) for k in ("name", "type", "channels", "grid", "runs")))
     out.print(table)
-    for name, reason in found["possible"].items():
-        out.print(f"{name}: {'possible' if reason is None else 'no, ' + reason}", highlight=False)
+    for reason in dict.fromkeys(filter(None, found["possible"].values())):
+        lost = [name for name, need in _needs().items() if found["possible"][need] == reason]
+        out.print(f"not possible: {', '.join(lost)}: {reason}", highlight=False)
+    able = [name for name, need in _needs().items() if found["possible"][need] is None]
+    out.print(f"possible: {', '.join(able)}", highlight=False)
+    if found["usable_layers"]:
+        out.print(f"for Grad-CAM: layer {found['usable_layers'][-1]}", highlight=False)
     for note in found["norms"]:
         out.print(f"note: {note}", highlight=False)

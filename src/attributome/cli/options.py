@@ -61,7 +61,9 @@ def open_work(
     compute = choose(device, precision.value, compile)
     with Terminal() as terminal:
         folder = root or Path("runs") / job.name
-        yield begin(job, folder, compute=compute, trust=trust, bars=terminal.bars)
+        yield begin(
+            job, folder, compute=compute, trust=trust, bars=terminal.bars, tell=terminal.tell
+        )
 
 
 def job_of(

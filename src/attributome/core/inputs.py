@@ -29,8 +29,15 @@ class Beside:
     which: int
     others: tuple[Tensor, ...]
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.which <= len(self.others):
+            raise UsageError(
+                f"input {self.which} of a predictor of {len(self.others) + 1}; they count from 0"
+            )
+        _one_batch(self.others)
+
     def __call__(self, x: Tensor) -> Tensor:
-        return self.at(x, slice(0, len(x)))
+        return for_rows(self, x, None)(x)
 
     def at(self, x: Tensor, rows: slice) -> Tensor:
         """The outputs of rows `rows` of a batch, or of copies of it; `x` is those rows."""
@@ -72,12 +79,34 @@ def for_rows(model: Predictor, x: Tensor, rows: slice | None) -> Predictor:
 
 
 def pack(inputs: Sequence[Tensor]) -> Rows:
-    """All inputs of each sample in one row, whatever their shapes."""
+    """All inputs of each sample in one row, whatever their shapes; of one type, on one device."""
+    if not inputs:
+        raise UsageError("there are no inputs to lay in a row")
+    _one_batch(inputs)
+    kinds = {f"{one.dtype} on {one.device}" for one in inputs}
+    if len(kinds) > 1 or not inputs[0].is_floating_point():
+        raise UsageError(
+            f"inputs of {' and '.join(sorted(kinds))} cannot lie in one row: give all of them one "
+            f"floating type on one device"
+        )
     return torch.cat([one.flatten(1) for one in inputs], 1)[:, None]
 
 
 def unpack(rows: Tensor, shapes: Sequence[tuple[int, ...]]) -> tuple[Tensor, ...]:
     """The inputs that `pack` laid in a row; `shapes` are theirs, without the batch."""
     sizes = [torch.Size(shape).numel() for shape in shapes]
-    parts = rows.flatten(1).split(sizes, 1)
+    flat = rows.flatten(1)
+    if flat.shape[1] != sum(sizes):
+        raise UsageError(
+            f"rows of {flat.shape[1]} numbers are no inputs of shapes {[*map(tuple, shapes)]}, "
+            f"which take {sum(sizes)}"
+        )
+    parts = flat.split(sizes, 1)
     return tuple(part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True))
+
+
+def _one_batch(inputs: Sequence[Tensor]) -> None:
+    if any(one.ndim < 2 for one in inputs):
+        raise UsageError("every input needs a batch axis and at least one more")
+    if len({len(one) for one in inputs}) > 1:
+        raise UsageError(f"inputs of {[len(one) for one in inputs]} samples are not one batch")

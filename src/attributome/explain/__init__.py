@@ -6,15 +6,40 @@ from functools import partial
 
 from attributome.core.errors import UsageError
 from attributome.core.types import Explainer, Maps
-from attributome.explain.cam import grad_cam, hires_cam, layer_cam
-from attributome.explain.controls import blurred_noise, edges, intensity, local_variance, random
+from attributome.explain.bottleneck import information_bottleneck
+from attributome.explain.cam import (
+    eigen_cam,
+    eigen_grad_cam,
+    grad_cam,
+    grad_cam_plus_plus,
+    hires_cam,
+    layer_cam,
+    xgrad_cam,
+)
+from attributome.explain.cam_forward import ablation_cam, score_cam
+from attributome.explain.controls import (
+    blurred_noise,
+    centre,
+    edges,
+    intensity,
+    local_variance,
+    prediction,
+    random,
+)
+from attributome.explain.extremal import extremal_perturbation
 from attributome.explain.gradients import (
+    expected_gradients,
+    guided_backprop,
     input_x_gradient,
     integrated_gradients,
     saliency,
     smooth_grad,
+    var_grad,
 )
-from attributome.explain.perturbation import occlusion
+from attributome.explain.perturbation import feature_ablation, occlusion, rise
+from attributome.explain.references import deep_lift, deep_shap
+from attributome.explain.relevance import lrp
+from attributome.explain.shapley import kernel_shap, owen
 
 Function = Callable[..., Maps]
 
@@ -23,17 +48,43 @@ def _table(*functions: Function) -> dict[str, Function]:
     return {f.__name__: f for f in functions}
 
 
-GRADIENT = _table(saliency, input_x_gradient, integrated_gradients, smooth_grad)
+GRADIENT = _table(
+    saliency,
+    input_x_gradient,
+    integrated_gradients,
+    smooth_grad,
+    var_grad,
+    expected_gradients,
+    guided_backprop,
+    deep_lift,
+    deep_shap,
+    lrp,
+    extremal_perturbation,
+)
 """Methods that differentiate the model."""
 
-LAYER = _table(grad_cam, hires_cam, layer_cam)
+LAYER = _table(
+    grad_cam,
+    grad_cam_plus_plus,
+    xgrad_cam,
+    hires_cam,
+    layer_cam,
+    eigen_cam,
+    eigen_grad_cam,
+    score_cam,
+    ablation_cam,
+    information_bottleneck,
+)
 """Methods that look at a named layer."""
 
-FORWARD = _table(occlusion)
+FORWARD = _table(occlusion, feature_ablation, rise, kernel_shap, owen)
 """Methods that only call the model."""
 
-CONTROLS = _table(random, blurred_noise, intensity, edges, local_variance)
+CONTROLS = _table(random, blurred_noise, centre, intensity, edges, local_variance, prediction)
 """Maps that know nothing of the model, or nothing of what in the image it uses."""
+
+COMPLETE = ("integrated_gradients", "deep_lift", "kernel_shap", "owen")
+"""Methods whose maps sum to what separates the image from their baseline."""
 
 METHODS = GRADIENT | LAYER | FORWARD | CONTROLS
 

@@ -1,18 +1,21 @@
 """Whether the predictor still says the same when only what the mask keeps is left."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from attributome.core.arrays import mix, pearson, top_share
+from attributome.core.errors import UsageError
 from attributome.core.probe import predict
 from attributome.core.types import Images, Masks, Predictor, Scores
+from attributome.metrics.outputs import Agreement as Agreement
+from attributome.metrics.outputs import same_probabilities as same_probabilities
+from attributome.metrics.outputs import same_value as same_value
 
-Agreement = Callable[[Tensor, Tensor], Scores]
-"""(outputs, reference outputs) → one number per sample, 1 where they are the same."""
+SIZES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 
 
 def efficacy(
@@ -52,6 +55,37 @@ def efficacy_curve(
     return torch.stack(scores, dim=1)
 
 
+def area_under(curve: Float[Tensor, "b n"], sizes: Sequence[float]) -> Scores:
+    """Mean height of a curve over the sizes from the first to the last (trapezoids).
+
+    With sizes from 0 to 1 the area under the efficacy curve.
+    """
+    if len(sizes) < 2 or len(sizes) != curve.shape[1]:
+        raise UsageError(
+            f"a curve of {curve.shape[1]} points came with {len(sizes)} sizes: an area needs one "
+            f"size per point, and at least two"
+        )
+    if any(low >= high for low, high in pairwise(sizes)) or sizes[0] < 0 or sizes[-1] > 1:
+        raise UsageError(f"mask sizes of {tuple(sizes)} make no axis: they must rise within 0 to 1")
+    axis = torch.tensor(sizes, dtype=curve.dtype, device=curve.device)
+    return torch.trapezoid(curve, axis, dim=1) / (axis[-1] - axis[0])
+
+
+def efficacy_area(
+    model: Predictor,
+    x: Images,
+    maps: Masks,
+    fill: Images,
+    *,
+    sizes: Sequence[float] = SIZES,
+    reference: Tensor | None = None,
+    agreement: Agreement = pearson,
+) -> Scores:
+    """Area under the efficacy curve (AUEC): 1 where any share of the map keeps everything."""
+    curve = efficacy_curve(model, x, maps, fill, sizes, reference=reference, agreement=agreement)
+    return area_under(curve, sizes)
+
+
 def smallest_size(
     model: Predictor,
     x: Images,
@@ -71,38 +105,20 @@ def smallest_size(
     """
     wanted = predict(model, x) if reference is None else reference
 
-    def keeps(row: int, size: float) -> bool:
-        one = slice(row, row + 1)
-        kept = top_share(maps[one], size)
-        score = efficacy(model, x[one], kept, fill[one], reference=wanted[one], agreement=agreement)
-        return bool(score.item() >= floor)
+    def keeps(size: float | Tensor) -> Bool[Tensor, " b"]:
+        kept = top_share(maps, size)
+        return efficacy(model, x, kept, fill, reference=wanted, agreement=agreement) >= floor
 
-    return torch.tensor([_first(partial(keeps, row), sizes, halvings) for row in range(len(x))])
-
-
-def _first(keeps: Callable[[float], bool], sizes: Sequence[float], halvings: int) -> float:
-    low = 0.0
-    for high in sorted(sizes):
-        if keeps(high):
+    # the whole batch goes on until its last sample is done: a model may know its batch
+    low = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    high = torch.full_like(low, float("nan"))
+    for size in sorted(sizes):
+        high = torch.where(high.isnan() & keeps(size), size, high)
+        low = torch.where(high.isnan(), size, low)
+        if not high.isnan().any():
             break
-        low = high
-    else:
-        return float("nan")
     for _ in range(halvings):
         middle = (low + high) / 2
-        low, high = (low, middle) if keeps(middle) else (middle, high)
-    return high
-
-
-def same_probabilities(out: Tensor, reference: Tensor) -> Scores:
-    """1 − total variation distance of class probabilities (classification)."""
-    return 1 - 0.5 * (out.softmax(1) - reference.softmax(1)).abs().sum(1)
-
-
-def same_value(spread: float) -> Agreement:
-    """1 − |difference| / `spread`, not below 0 (regression); `spread` is that of predictions."""
-
-    def compare(out: Tensor, reference: Tensor) -> Scores:
-        return (1 - (out - reference).flatten(1).abs().mean(1) / spread).clamp_min(0)
-
-    return compare
+        enough = keeps(middle.nan_to_num(1.0))
+        low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
+    return high.float()

@@ -7,8 +7,8 @@ caller's decision, and the report must tell it.
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
-from scipy.stats import wilcoxon
+from jaxtyping import Float, Shaped
+from scipy.stats import beta, wilcoxon
 
 from attributome.core.errors import DataError, UsageError
 from attributome.core.seeds import rng
@@ -26,16 +26,39 @@ def median_interval(
     n = 3 and 88 % at n = 7, but about 90 % or more from n = 8 on.
     """
     _check(values, "values")
-    if not 0 < confidence < 1:
-        raise UsageError(f"a confidence of {confidence} is not between 0 and 1, such as 0.95")
-    if draws < 1:
-        raise UsageError(f"{draws} bootstrap draws cannot make an interval: ask for at least 1")
+    _check_interval(confidence, draws)
     if len(values) < 3:
         return float(np.median(values)), float(values.min()), float(values.max())
     again = rng(seed, "bootstrap of a median").integers(len(values), size=(draws, len(values)))
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(np.median(values[again], axis=1), [tail, 1 - tail])
-    return float(np.median(values)), float(low), float(high)
+    low, high = _ends(np.median(values[again], axis=1), confidence)
+    return float(np.median(values)), low, high
+
+
+def grouped_interval(
+    values: Values,
+    groups: Shaped[np.ndarray, " m"],
+    *,
+    confidence: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float, float]:
+    """As `median_interval`, but whole groups are drawn again, with all their values.
+
+    For values that are not independent, such as cells of one field or fields of one plate: `groups`
+    names the independent unit of each. One or two groups show the range of the values.
+    """
+    _check(values, "values")
+    _check_interval(confidence, draws)
+    if len(groups) != len(values):
+        raise DataError(f"{len(values)} values came with {len(groups)} groups: each needs one")
+    names = np.unique(groups)
+    if len(names) < 3:
+        return float(np.median(values)), float(values.min()), float(values.max())
+    members = [values[groups == name] for name in names]
+    again = rng(seed, "bootstrap of a median").integers(len(names), size=(draws, len(names)))
+    medians = np.array([np.median(np.concatenate([members[g] for g in row])) for row in again])
+    low, high = _ends(medians, confidence)
+    return float(np.median(values)), low, high
 
 
 def paired_difference(
@@ -84,6 +107,31 @@ def holm(pvalues: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(pvalues) - rank) * pvalues[index]))
         adjusted[index] = highest
     return adjusted
+
+
+def clopper_pearson(passed: int, n: int, confidence: float = 0.95) -> float:
+    """The share of new units that pass is at least this, with the confidence given.
+
+    The exact one-sided lower bound (Clopper & Pearson 1934): 0.950 for 59 of 59, 0.924 for 97 of
+    100. The units must be independent and the test fixed before.
+    """
+    if n < 1 or not 0 <= passed <= n:
+        raise DataError(f"{passed} of {n} units passed: a bound needs between 0 and n of n ≥ 1")
+    _check_interval(confidence)
+    return float(beta.ppf(1 - confidence, passed, n - passed + 1)) if passed else 0.0
+
+
+def _ends(medians: Values, confidence: float) -> tuple[float, float]:
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(medians, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _check_interval(confidence: float, draws: int = 1) -> None:
+    if not 0 < confidence < 1:
+        raise UsageError(f"a confidence of {confidence} is not between 0 and 1, such as 0.95")
+    if draws < 1:
+        raise UsageError(f"{draws} bootstrap draws cannot make an interval: ask for at least 1")
 
 
 def _check(values: Values, name: str) -> None:

@@ -3,13 +3,16 @@
 from attributome.config import Job
 from attributome.core.errors import UsageError
 from attributome.core.fills import FILLS
-from attributome.explain import CONTROLS, METHODS, method
+from attributome.core.targets import target_named
+from attributome.explain import CONTROLS, METHODS, method, parameters
 from attributome.masks.objective import PRESETS
 from attributome.metrics.copies import flipped, translated
 from attributome.pipeline.fields import Fields
 from attributome.predictors.networks import NETWORKS
 
 LEARNED = "learned_mask"
+PREDICTED = "predicted"  # the class that a classifier prefers
+SUPPLIED = ("layer", "background")  # found in the predictor and in the training fields
 UNET_FROM = 16  # below, its deepest level has no pixel left
 COPIES = {"translated": translated, "flipped": flipped}
 
@@ -22,9 +25,11 @@ def check(job: Job, fields: Fields) -> None:
     for name, params in methods.items():
         _one_of("explain.methods", name, {*METHODS, LEARNED})
         if name != LEARNED:
-            method(name, **params)
+            method(name, **{key: None for key in SUPPLIED if key in parameters(name)} | params)
         elif params:
             raise UsageError(f"{LEARNED} takes no parameters, not {sorted(params)}")
+    if job.explain.target not in ("", PREDICTED) and not job.explain.target.startswith("region:"):
+        target_named(job.explain.target)
     for name in job.score.controls:
         _one_of("score.controls", name, {*COPIES, *CONTROLS})
     _one_of("masks.noise", job.masks.noise, set(FILLS))

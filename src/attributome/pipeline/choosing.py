@@ -146,7 +146,8 @@ class _Measured:
     def _hold(self, name: str) -> tuple[str, Tensor, Tensor, Tensor, Tensor, Predictor]:
         field = self.work.fields.load(name)
         f = predictor_over(self.work, self.study, field)
-        maps = explainer_over(self.work, self.study, field, self.explainer)(field.x)
+        over = explainer_over(self.work, self.study, field, self.explainer, self.study.target)
+        maps = over(field.x)
         return name, field.x, maps, fill_of(field, self.goal), f(field.x), f
 
 

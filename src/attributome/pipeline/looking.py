@@ -8,7 +8,7 @@ from torch import Tensor
 from attributome.core.arrays import pearson
 from attributome.core.fills import fill_for
 from attributome.core.probe import predict
-from attributome.core.types import Explainer, Predictor
+from attributome.core.types import Explainer, Predictor, Target
 from attributome.core.windows import windowed
 from attributome.masks.objective import Objective
 from attributome.metrics.faithfulness import Agreement, same_probabilities, same_value
@@ -24,9 +24,11 @@ def predictor_over(work: Work, study: Subject, field: Field) -> Predictor:
     return _over(work, study, field, lambda x: predict(study.model, x))
 
 
-def explainer_over(work: Work, study: Subject, field: Field, explainer: Explainer) -> Predictor:
+def explainer_over(
+    work: Work, study: Subject, field: Field, explainer: Explainer, target: Target
+) -> Predictor:
     """A method for fields of this size, by windows where that is possible."""
-    return _over(work, study, field, lambda x: explainer(study.model, x, study.target))
+    return _over(work, study, field, lambda x: explainer(study.model, x, target))
 
 
 def fill_of(field: Field, goal: Objective, *, scale: float | None = None) -> Tensor:

@@ -10,15 +10,23 @@ from attributome.config import Job
 from attributome.core.arrays import mask_size, mix, top_share
 from attributome.core.errors import DataError
 from attributome.core.seeds import seed_of
+from attributome.core.types import Predictor, Target
 from attributome.explain import CONTROLS, parameters
 from attributome.masks.objective import Objective
 from attributome.masks.signature import signature
-from attributome.metrics.faithfulness import efficacy, efficacy_curve, smallest_size
+from attributome.metrics.faithfulness import (
+    area_under,
+    efficacy,
+    efficacy_curve,
+    smallest_size,
+)
 from attributome.metrics.localisation import context, mean_inside, precision, recall
 from attributome.pipeline.checking import COPIES
+from attributome.pipeline.comparing import agreements, checks, disagreement, evidence
 from attributome.pipeline.explaining import STAGE as EXPLAINED
 from attributome.pipeline.fields import Field
 from attributome.pipeline.looking import agreement_of, as_ranking, fill_of, predictor_over
+from attributome.pipeline.methods import explained_target
 from attributome.pipeline.training import objective
 from attributome.pipeline.work import Subject, Work, subject
 from attributome.predictors.fit import score_predictor
@@ -59,8 +67,11 @@ def score_field(
     fill = fill_of(field, goal)
     agreement = agreement_of(study, chosen["spread"])
     reference = f(field.x)
+    target = explained_target(work, study, field, reference)
     given: dict[str, Any] = {"reference": reference, "agreement": agreement}
-    maps = _maps(work, study, field)
+    signed = {m: _stored(work, name, m) for m in work.job.explain.methods}
+    maps = {m: as_ranking(each) for m, each in signed.items()}
+    maps |= _controls(work, f, field, target, next(iter(maps.values())))
     lead = next(iter(maps))
     soft, threshold = maps[lead], chosen["threshold"]["value"]
     per = work.job.masks.per if lead == "learned_mask" else "field"
@@ -82,26 +93,42 @@ def score_field(
         same_mean = torch.full_like(soft, mask_size(soft).item())
         scores.append(row("uniform_as_soft", "soft", same_mean))
     sizes = work.job.score.sizes
+    curves = {
+        m: efficacy_curve(f, field.x, ranks, fill, sizes, **given) for m, ranks in maps.items()
+    }
     curve = [
         {"method": m, "area": size, "efficacy": value}
-        for m, ranks in maps.items()
-        for size, value in zip(
-            sizes, efficacy_curve(f, field.x, ranks, fill, sizes, **given)[0].tolist(), strict=True
-        )
+        for m, each in curves.items()
+        for size, value in zip(sizes, each[0].tolist(), strict=True)
+    ]
+    areas = [
+        {"method": m, "curve_area": area_under(each, sizes).item()}
+        for m, each in curves.items()
+        if len(sizes) > 1  # one size has no area
     ]
     floor = work.job.masks.floor
     smallest = [
         {"method": m, "area": smallest_size(f, field.x, ranks, fill, floor=floor, **given).item()}
         for m, ranks in maps.items()
     ]
-    tables = {"scores": scores, "curve": curve, "smallest": smallest}
+    tables = {"scores": scores, "curve": curve, "areas": areas, "smallest": smallest}
+    own = {m: maps[m] for m in work.job.explain.methods}
+    tables["agreement"] = agreements(own, area)
+    tables["checks"] = checks(work, study, field, target, signed)
     if field.y is not None:
         tables["predictor"] = _against_truth(work, f, field)
     if work.job.score.known and field.sample.regions is not None:
         tables["planted"] = [_planted(work.job.score.known, kept, field)]
+    if work.job.score.regions and field.sample.regions is not None:
+        labels = torch.from_numpy(field.sample.regions.astype("int64"))[None, None]
+        tables["regions"] = evidence(signed, labels, work.job.score.regions)
     if panel:
         noisy = mix(field.x, kept, fill)
-        _write_panel(work, field, soft, kept, reference, noisy, f(noisy), scores[0], goal)
+        # a learned mask has no sign, and the panel's own map is it
+        more = {f"map_{m}": each[0] for m, each in signed.items() if m != "learned_mask"}
+        if len(own) > 1:
+            more["disagreement"] = disagreement(own)
+        _write_panel(work, field, soft, kept, reference, noisy, f(noisy), scores[0], goal, more)
     frames = {n: pd.DataFrame(rows).assign(sample=name) for n, rows in tables.items() if rows}
     work.run.write(STAGE, name, tables=frames, note={"threshold": threshold, "area": area})
 
@@ -115,21 +142,23 @@ def _chosen(work: Work) -> dict[str, Any]:
     return {"spread": 1.0, "threshold": {"value": 0.9}, **chosen}
 
 
-def _maps(work: Work, study: Subject, field: Field) -> dict[str, Tensor]:
-    """The explained maps of a field, and those of the controls, each as one ranking of pixels."""
-    name = field.sample.id
-    maps = {
-        m: as_ranking(torch.from_numpy(work.run.array(EXPLAINED, name, f"map_{m}").copy())[None])
-        for m in work.job.explain.methods
-    }
-    lead = next(iter(maps.values()))
+def _stored(work: Work, sample: str, name: str) -> Tensor:
+    """A map as it was explained, `(1, k, *s)`."""
+    return torch.from_numpy(work.run.array(EXPLAINED, sample, f"map_{name}").copy())[None]
+
+
+def _controls(
+    work: Work, f: Predictor, field: Field, target: Target, lead: Tensor
+) -> dict[str, Tensor]:
+    """The control maps of a field, and copies of its leading map in the wrong place."""
+    maps = {}
     for control in work.job.score.controls:
-        seed = seed_of(work.job.seed, name, control)
+        seed = seed_of(work.job.seed, field.sample.id, control)
         if control in COPIES:
             maps[control] = COPIES[control](lead, seed)
         else:
             params = {"seed": seed} if "seed" in parameters(control) else {}
-            maps[control] = CONTROLS[control](study.model, field.x, study.target, **params)
+            maps[control] = CONTROLS[control](f, field.x, target, **params)
     return maps
 
 
@@ -170,6 +199,7 @@ def _write_panel(
     answer: Tensor,
     scores: dict[str, Any],
     goal: Objective,
+    more: dict[str, Tensor],
 ) -> None:
     sample = field.sample
     image = reference.ndim == field.x.ndim
@@ -178,6 +208,7 @@ def _write_panel(
         "map": soft[0],
         "signature": kept[0],
         "noisy_input": noisy[0],
+        **more,
     }
     if image:
         arrays |= {"prediction": reference[0], "noisy_prediction": answer[0]}

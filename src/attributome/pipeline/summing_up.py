@@ -12,8 +12,14 @@ import pandas as pd
 
 from attributome import __version__
 from attributome.core.errors import DataError
-from attributome.metrics.intervals import holm, median_interval, paired_difference
+from attributome.metrics.intervals import (
+    clopper_pearson,
+    holm,
+    median_interval,
+    paired_difference,
+)
 from attributome.pipeline.explaining import STAGE as EXPLAINED
+from attributome.pipeline.ranking import leaderboard
 from attributome.pipeline.scoring import STAGE
 from attributome.pipeline.work import Work, threads
 
@@ -28,6 +34,7 @@ def sum_up(work: Work, *, command: str) -> dict[str, Any]:
     seconds = _seconds(work)
     summary = _efficacies(scores)
     summary |= _smallest(work.run.table(STAGE, "smallest"))
+    summary |= _certified(scores, work.job.masks.floor)
     summary |= _predictor(work.run.table(STAGE, "predictor"))
     summary |= _planted(work.run.table(STAGE, "planted"))
     chosen = work.run.load("choices") or {}
@@ -38,6 +45,7 @@ def sum_up(work: Work, *, command: str) -> dict[str, Any]:
     summary = {name: _finite(value) for name, value in summary.items()}
     work.run.save("summary", summary)
     work.run.save("comparisons", _comparisons(scores))
+    work.run.save("leaderboard", leaderboard(scores, work.run.table(STAGE, "areas")))
     work.run.save("provenance", _provenance(work, command, seconds))
     return summary
 
@@ -85,8 +93,33 @@ def _smallest(table: pd.DataFrame) -> dict[str, Any]:
     return summary
 
 
+def _certified(scores: pd.DataFrame, floor: float) -> dict[str, Any]:
+    """How many held-out fields keep the floor, and the share of fields like these that must.
+
+    The bound is exact (Clopper and Pearson 1934) and one-sided at 95 %.
+    """
+    values = scores.loc[scores["kind"] == "signature", "efficacy"]
+    passed = int((values >= floor).sum())
+    return {
+        "certified_floor": floor,
+        "certified_passed": passed,
+        "certified_fields": len(values),
+        "certified_share": clopper_pearson(passed, len(values), 0.95),
+    }
+
+
 def _predictor(table: pd.DataFrame) -> dict[str, Any]:
-    return {f"predictor_{n}": float(table[n].median()) for n in table.columns if n != "sample"}
+    found = {f"predictor_{n}": float(table[n].median()) for n in table.columns if n != "sample"}
+    if "correct" in table:  # a median of rights and wrongs says nothing
+        right, n = int(table["correct"].sum()), len(table)
+        del found["predictor_correct"]
+        found |= {
+            "predictor_accuracy": right / n,
+            "predictor_accuracy_low": clopper_pearson(right, n, 0.975),
+            "predictor_accuracy_high": 1 - clopper_pearson(n - right, n, 0.975),
+            "predictor_fields": n,
+        }
+    return found
 
 
 def _planted(table: pd.DataFrame) -> dict[str, Any]:

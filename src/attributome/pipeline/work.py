@@ -37,6 +37,10 @@ def quiet(_title: str) -> Progress:
     return silent
 
 
+def unheard(_line: str) -> None:
+    """Told to nobody."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """A job under way. Verbs take it and add to its run."""
@@ -47,6 +51,7 @@ class Work:
     compute: Compute
     trust: bool
     bars: Bars
+    tell: Callable[[str], None]
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[Progress]:
@@ -82,7 +87,13 @@ TARGETS: dict[str, Target] = {
 
 
 def begin(
-    job: Job, out: Path, *, compute: Compute, trust: bool = False, bars: Bars = quiet
+    job: Job,
+    out: Path,
+    *,
+    compute: Compute,
+    trust: bool = False,
+    bars: Bars = quiet,
+    tell: Callable[[str], None] = unheard,
 ) -> Work:
     """Open the data and the run; a run that was asked for other things is refused."""
     if not job.data.source:
@@ -99,7 +110,7 @@ def begin(
     _forget_a_slip(out, asked)
     run = Run.begin(out, asked)
     run.save("splits", fields.splits)
-    return Work(job=job, run=run, fields=fields, compute=compute, trust=trust, bars=bars)
+    return Work(job=job, run=run, fields=fields, compute=compute, trust=trust, bars=bars, tell=tell)
 
 
 def _forget_a_slip(out: Path, asked: dict[str, Any]) -> None:

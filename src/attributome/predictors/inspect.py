@@ -1,6 +1,7 @@
 """What a predictor takes, gives and allows, found by asking it with small random images."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
@@ -21,36 +22,35 @@ from attributome.predictors.probing import (
 from attributome.predictors.sizes import SizeRule, by, fit_size
 
 Output = Literal["image", "scalar", "classes"]
-NEEDS: Mapping[str, Literal["gradient", "layer", "nothing"]] = {
-    "saliency": "gradient",
-    "input_x_gradient": "gradient",
-    "integrated_gradients": "gradient",
-    "smooth_grad": "gradient",
-    "grad_cam": "layer",
-    "hires_cam": "layer",
-    "layer_cam": "layer",
-    "occlusion": "nothing",
-    "masks": "gradient",
-}
+CELLS = 4
+"""A grid of fewer cells along an axis says little about where."""
 OWN_STATISTICS = ("InstanceNorm", "GroupNorm", "LayerNorm", "instance_norm", "group_norm")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerFact:
-    """One layer as it ran on the example: its grid is None where its output is no image."""
+    """One layer as it ran on the example: its grid is None where its output is no image.
+
+    `reason` says why no class activation map can be made of it, or is None.
+    """
 
     name: str
     type: str
     channels: int | None
     grid: tuple[int, ...] | None
     runs: int
+    reason: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """What is known about a predictor; `possible` holds the reason why a method is not, or None.
+    """What is known about a predictor.
 
-    `norms` says where its normalisation or randomness breaks what explanations rest on.
+    `possible` holds, for what a method may need of it ("nothing", "gradient", "layer"), the reason
+    why it is not to be had, or None. `usable_layers` are the convolutions that suit a class
+    activation map, the best last: the latest of those whose grid is smallest but still has four
+    cells along every axis, or where there is none, of the largest grid. `norms` says where
+    normalisation or randomness breaks what explanations rest on.
     """
 
     dims: int
@@ -61,6 +61,7 @@ class Inspection:
     example: tuple[int, ...]
     layers: tuple[LayerFact, ...]
     possible: dict[str, str | None]
+    usable_layers: tuple[str, ...]
     norms: tuple[str, ...]
 
 
@@ -92,6 +93,8 @@ def inspect_predictor(
     layers, without = _layers(net, ask.image(rule.batch or 1, channels, example))
     x = ask.image(rule.batch or 1, channels, small)
     out = predict(net, x)
+    gradient_reason = _no_gradient(net, x)
+    usable, layer_reason = _usable(net, x, layers, without or gradient_reason)
     return Inspection(
         dims=dims,
         channels=channels,
@@ -100,7 +103,8 @@ def inspect_predictor(
         sizes=rule,
         example=example,
         layers=layers,
-        possible=_possible(net, x, layers, without),
+        possible={"nothing": None, "gradient": gradient_reason, "layer": layer_reason},
+        usable_layers=usable,
         norms=(*_norms(net), *_repeats(net, x, rule)),
     )
 
@@ -154,21 +158,21 @@ def _layers(net: nn.Module, x: Tensor) -> tuple[tuple[LayerFact, ...], str | Non
 def _fact(name: str, module: nn.Module, outs: list[Tensor], x: Tensor) -> LayerFact:
     out = outs[0]
     image = out.ndim == x.ndim
+    reason = None
+    if not image:
+        reason = "its output is no image"
+    elif len(outs) > 1:
+        reason = f"it runs {len(outs)} times in one forward pass"
+    elif max(out.shape[2:]) == 1:
+        reason = "its grid is one voxel"
     return LayerFact(
         name=name,
         type=_type(module),
         channels=out.shape[1] if image else None,
         grid=tuple(out.shape[2:]) if image else None,
         runs=len(outs),
+        reason=reason,
     )
-
-
-def _possible(
-    net: nn.Module, x: Tensor, layers: Sequence[LayerFact], without: str | None
-) -> dict[str, str | None]:
-    reasons = {"nothing": None, "gradient": _no_gradient(net, x)}
-    reasons["layer"] = without or reasons["gradient"] or _no_layer(net, x, layers)
-    return {name: reasons[need] for name, need in NEEDS.items()}
 
 
 def _mixed(out: Tensor) -> Tensor:
@@ -190,19 +194,32 @@ def _no_gradient(net: nn.Module, x: Tensor) -> str | None:
     return None
 
 
-def _no_layer(net: nn.Module, x: Tensor, layers: Sequence[LayerFact]) -> str | None:
-    """Why no convolution can be explained; one that can is enough."""
-    usable = [fact for fact in layers if fact.grid and max(fact.grid) > 1 and "Conv" in fact.type]
-    if not usable:
-        return "the predictor has no named convolution whose output is an image"
-    reason = None
-    for fact in reversed(usable):
+def _usable(
+    net: nn.Module, x: Tensor, layers: Sequence[LayerFact], without: str | None
+) -> tuple[tuple[str, ...], str | None]:
+    """The convolutions that can be explained, the best last, or why there is none."""
+    if without:
+        return (), without
+    convolutions = [fact for fact in layers if fact.grid and "Conv" in fact.type]
+    if not convolutions:
+        return (), "the predictor has no named convolution whose output is an image"
+    order = [fact for fact in convolutions if fact.reason is None]
+    order.sort(key=lambda fact: _worth(fact.grid or ()))
+    reason = f"layer {convolutions[-1].name!r} cannot be used: {convolutions[-1].reason}"
+    while order:
         try:
-            layer_gradient(net, fact.name, x, _mixed)
-            return None
+            layer_gradient(net, order[-1].name, x, _mixed)
+            break
         except (UsageError, RuntimeError) as error:
             reason = in_a_line(error)
-    return reason
+            order.pop()
+    return tuple(fact.name for fact in order), None if order else reason
+
+
+def _worth(grid: tuple[int, ...]) -> tuple[bool, int]:
+    """Deep layers are better than early ones, as long as their grid still says where."""
+    enough = min(grid) >= CELLS
+    return enough, -math.prod(grid) if enough else math.prod(grid)
 
 
 def _norms(net: nn.Module) -> tuple[str, ...]:

@@ -17,13 +17,14 @@ from attributome.report.svg import Axis, marker, path, place, tag, ticks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """A curve: the middle, and a band where `low` and `high` are there."""
+    """A curve: the middle, and a band where `low` and `high` are there; `main` is drawn bolder."""
 
     key: str
     x: Sequence[float]
     y: Sequence[float]
     low: Sequence[float] = ()
     high: Sequence[float] = ()
+    main: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,7 @@ class Row:
     key: str
     samples: Sequence[str]
     values: Sequence[float]
+    main: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +80,7 @@ def curves(series: Sequence[Series], x: Axis, y: Axis, rules: Sequence[Rule], al
             line = tag("path", d=path(points), class_="line", stroke_dasharray=style.dash)
             marks = points if len(points) <= 24 else []
             drawn = [marker(style.marker, a, b, 3.6) for a, b in marks]
-            main = " main" if each.key == "learned_mask" else ""
+            main = " main" if each.main else ""
             parts.append(tag("g", band, line, *drawn, class_=f"{style.hue}{main}"))
         parts += [_rule(rule, x, y, (left, right, top, bottom)) for rule in rules]
         return Markup("").join(parts), size.height
@@ -223,7 +225,7 @@ def _row(
     text = share(half) if x.percent else num(half)
     parts.append(tag("text", text, x=size.width, y=middle + 4, class_="end value"))
     where = {"x": 0, "y": middle + 4} if size is WIDE else {"x": left, "y": middle - 20}
-    main = "name strong" if row.key == "learned_mask" else "name"
+    main = "name strong" if row.main else "name"
     return tag("g", *parts, tag("text", style.label, class_=main, **where), class_=style.hue)
 
 

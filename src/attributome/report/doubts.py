@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
-from attributome.report.facts import MASK, Facts
-from attributome.report.looks import in_order, look
-from attributome.report.numbers import num, plural, share
+from attributome.report.evidence import on_background
+from attributome.report.facts import Facts
+from attributome.report.looks import in_order, look, the
+from attributome.report.methods import GROSS, sums
+from attributome.report.numbers import listing, num, plural, share
 from attributome.report.words import measure
 
 CLOSE = 0.01  # medians nearer than this are level
@@ -59,20 +61,20 @@ class Doubt:
 
 def duels(facts: Facts) -> list[Duel]:
     """The mask against every control, paired by field."""
-    table = facts.efficacies("signature", "control")
-    if MASK not in table:
+    table, lead = facts.efficacies("signature", "control"), facts.lead
+    if lead not in table:
         return []
     found = []
-    for control in in_order([str(name) for name in table.columns if name != MASK]):
-        pair = table[[MASK, control]].dropna()
+    for control in in_order([str(name) for name in table.columns if name != lead]):
+        pair = table[[lead, control]].dropna()
         if pair.empty:
             continue
-        difference = pair[control] - pair[MASK]
+        difference = pair[control] - pair[lead]
         found.append(
             Duel(
                 control=control,
                 fields=len(pair),
-                mask=float(pair[MASK].median()),
+                mask=float(pair[lead].median()),
                 other=float(pair[control].median()),
                 difference=float(difference.median()),
                 as_good=int((difference >= 0).sum()),
@@ -84,7 +86,7 @@ def duels(facts: Facts) -> list[Duel]:
 def doubts(facts: Facts) -> list[Doubt]:
     """Every doubt that the numbers raise, the gravest first."""
     found = [_controls(facts), _area(facts), _floor(facts), _size(facts), _decoy(facts)]
-    found += [_predictor(facts), _few(facts)]
+    found += [_background(facts), _predictor(facts), _sums(facts), _few(facts)]
     return [doubt for doubt in found if doubt]
 
 
@@ -99,7 +101,7 @@ def _controls(facts: Facts) -> Doubt | None:
         f"{names[0].upper()}{names[1:]} {word if len(level) == 1 else word.replace('does', 'do')}"
     )
     return Doubt(
-        title=f"{title} the learned mask",
+        title=f"{title} {the(facts.lead)}",
         why="At this area the mask does not show that this network looks at anything more special "
         "than what that control picks. Its efficacy alone is no evidence. " + RULE,
         evidence=[duel.words for duel in level],
@@ -131,7 +133,7 @@ def _floor(facts: Facts) -> Doubt | None:
 
 def _size(facts: Facts) -> Doubt | None:
     scores, kept = facts.tables["scores"], facts.summary.get("mask_size_median")
-    mine = scores[scores["method"] == MASK] if not scores.empty else scores
+    mine = scores[scores["method"] == facts.lead] if not scores.empty else scores
     empty = int((mine["mask_size"] == 0).sum()) if not mine.empty else 0
     if empty:
         return Doubt(
@@ -167,6 +169,39 @@ def _predictor(facts: Facts) -> Doubt | None:
         title="The network itself predicts poorly",
         why="What a poor network uses says little about the biology behind the target.",
         evidence=[f"PCC of the prediction with the real target: {num(pcc)}"],
+    )
+
+
+def _background(facts: Facts) -> Doubt | None:
+    found = on_background(facts)
+    if not found:
+        return None
+    worst = max(found, key=lambda part: part.share)
+    much = "Most of the evidence" if worst.share > 0.5 else "More of the evidence than its share"
+    return Doubt(
+        title=f"{much} of {the(facts.lead)} lies on the {worst.region}",
+        why="A network that reads the surroundings may have learned the plate, the illumination "
+        "or the batch instead of the cells.",
+        evidence=[
+            f"{share(part.share)} of the positive evidence (median over "
+            f"{plural(part.fields, 'field')}) on the {part.region}, which covers "
+            f"{share(part.area)} of the field"
+            for part in found
+        ],
+    )
+
+
+def _sums(facts: Facts) -> Doubt | None:
+    found = {key: each for key, each in sums(facts).items() if each.median > GROSS}
+    if not found:
+        return None
+    names = listing([look(key).label for key in found])
+    verb = "does" if len(found) == 1 else "do"
+    return Doubt(
+        title=f"{names[0].upper()}{names[1:]} {verb} not add up",
+        why="The values of such a map should sum to the change of the output from its baseline. "
+        "Where they are more than 10 % off, something of this network is not explained by it.",
+        evidence=[f"{look(key).label}: {each.mark.words}" for key, each in found.items()],
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from attributome.core.errors import DataError
+from attributome.report.looks import in_order
 from attributome.store import Run
 
 TABLES = {
@@ -17,17 +18,21 @@ TABLES = {
     "smallest": ["sample", "method", "area"],
     "planted": ["sample"],
     "predictor": ["sample"],
+    "agreement": ["sample", "a", "b", "rank", "overlap"],
+    "regions": ["sample", "method", "region", "share", "area"],
+    "checks": ["sample", "method", "completeness_error"],
 }
 MASK = "learned_mask"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """One example field: its arrays by name, and what was noted beside them."""
+    """One example field: its arrays by name, what was noted beside them, and what is explained."""
 
     id: str
     arrays: Mapping[str, np.ndarray]
     note: Mapping[str, Any]
+    target: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +45,7 @@ class Facts:
     provenance: Mapping[str, Any]
     choices: Mapping[str, Any]
     summary: Mapping[str, Any]
+    leaderboard: Mapping[str, Any]
     tables: Mapping[str, pd.DataFrame]
     logs: Mapping[str, pd.DataFrame]
     examples: list[Example]
@@ -55,6 +61,32 @@ class Facts:
         """The efficacy that a mask must keep; the threshold is searched with a margin above it."""
         asked = (self.choices.get("guarantee") or {}).get("floor")
         return asked if asked is not None else (self.job.get("masks") or {}).get("floor")
+
+    @property
+    def lead(self) -> str:
+        """The method whose signature this page is about."""
+        scores = self.tables["scores"]
+        if not scores.empty and (scores["kind"] == "signature").any():
+            return str(scores.loc[scores["kind"] == "signature", "method"].iloc[0])
+        return next(iter(self._asked), MASK)
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods of the job, the leading one first; no controls."""
+        scores, found = self.tables["scores"], list(self._asked)
+        if not scores.empty:
+            kinds = scores["kind"].isin(["signature", "method"])
+            found += [str(name) for name in scores.loc[kinds, "method"].unique()]
+        return [self.lead, *in_order([name for name in found if name != self.lead])]
+
+    @property
+    def ranked(self) -> list[str]:
+        """Methods and controls with a place in the leaderboard, the best first."""
+        return [str(row["method"]) for row in self.leaderboard.get("rows") or []]
+
+    @property
+    def _asked(self) -> Mapping[str, Any]:
+        return (self.job.get("explain") or {}).get("methods") or {}
 
     def efficacies(self, *kinds: str) -> pd.DataFrame:
         """Efficacy, one row per sample and one column per method of these kinds."""
@@ -78,6 +110,7 @@ def read(run: Run) -> Facts:
         provenance=run.load("provenance") or {},
         choices=run.load("choices") or {},
         summary=run.load("summary") or {},
+        leaderboard=run.load("leaderboard") or {},
         tables={name: _table(run, name, columns) for name, columns in TABLES.items()},
         logs={name: _log(run.root / name / "log.csv") for name in ("predictor", "masks")},
         examples=[_example(run, unit) for unit in run.units("panel")],
@@ -110,4 +143,10 @@ def _example(run: Run, unit: str) -> Example:
             f"the example {unit!r} of {run.root} has no array {lost[0]!r}: delete its folder "
             f"under parts/panel and run the same command again"
         )
-    return Example(id=unit, arrays=arrays, note=run.note("panel", unit))
+    told = run.note("explain", unit) if run.has("explain", unit) else {}
+    return Example(
+        id=unit,
+        arrays=arrays,
+        note=run.note("panel", unit),
+        target=str(told.get("target") or ""),
+    )

@@ -14,6 +14,7 @@ from attributome.report.svg import Axis, around
 from attributome.report.words import measure
 
 AIR = 0.05  # below the lowest efficacy, where one is negative
+CURVES, DOTS = 8, 14  # more curves, or rows of dots, than this are no longer told apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,13 +30,31 @@ class Figure:
 
 
 def curve(facts: Facts) -> Figure | None:
-    """Efficacy against mask size, median and quartiles per method."""
+    """Efficacy against mask size, median and quartiles, of the leading method and the controls."""
+    chosen, left = legible(facts, [facts.lead, *controls_of(facts, "curve")], CURVES)
+    return curves_of(
+        facts,
+        chosen,
+        title="How much must be kept?",
+        bad="A control curve that runs on or above the learned mask, above all the brightest "
+        "contrast: then position, shape or plain contrast explains as much."
+        if facts.lead == MASK
+        else f"A control curve that runs on or above {look(facts.lead).label}: then position, "
+        f"shape or plain contrast explains as much.",
+        left=left,
+    )
+
+
+def curves_of(
+    facts: Facts, keys: list[str], *, title: str, bad: str, left: list[str]
+) -> Figure | None:
+    """Efficacy against mask size, median and quartiles, of the methods and controls named."""
     table = facts.tables["curve"]
-    table = table[table["area"] > 0] if not table.empty else table
+    table = table[(table["area"] > 0) & table["method"].isin(keys)] if not table.empty else table
     if table.empty:
         return None
     name, methods = measure(facts), in_order([str(m) for m in table["method"].unique()])
-    series = [_quartiles(method, table[table["method"] == method]) for method in methods]
+    series = [_quartiles(method, table[table["method"] == method], facts) for method in methods]
     series = [each for each in series if each.x]
     lowest = min([0.0, *(value for each in series for value in each.low)])
     log = bool(table["area"].max() / table["area"].min() > 12)
@@ -52,15 +71,14 @@ def curve(facts: Facts) -> Figure | None:
         rules.append(Rule(value=size, label="this mask", along="x"))
     ends = [f"{look(s.key).label} {num(s.y[0])} at {share(s.x[0])}" for s in series]
     return Figure(
-        title="How much must be kept?",
+        title=title,
         drawing=curves(
             list(reversed(series)), x, y, rules, f"Efficacy against kept area: {', '.join(ends)}."
         ),
         shows=f"Median {name} between the prediction from the whole field and from the field "
         "where all but this share is noise; bands are the quartiles over fields. 1 = unchanged.",
-        n=f"{plural(table['sample'].nunique(), 'field')}.",
-        bad="A control curve that runs on or above the learned mask, above all the brightest "
-        "contrast: then position, shape or plain contrast explains as much.",
+        n=f"{plural(table['sample'].nunique(), 'field')}.{left_out(left)}",
+        bad=bad,
         legend=tuple(methods),
     )
 
@@ -70,10 +88,11 @@ def distribution(facts: Facts) -> Figure | None:
     table = facts.efficacies("signature", "control")
     if table.empty:
         return None
-    return _dots(
+    return dots(
+        facts,
         table,
         title="Every field, every control",
-        x=_unit(f"efficacy ({measure(facts)}) at the same kept area", table),
+        x=unit_axis(f"efficacy ({measure(facts)}) at the same kept area", table),
         rules=[]
         if facts.floor is None
         else [Rule(value=facts.floor, label="asked for", along="x")],
@@ -91,12 +110,14 @@ def smallest(facts: Facts) -> Figure | None:
     wide = table.pivot_table(
         index="sample", columns="method", values="area", aggfunc="mean", dropna=False
     )
+    wide, left = fewer(facts, wide)
     known = [float(v) for v in wide.to_numpy().ravel() if np.isfinite(v) and v > 0]
     low, high = (min(known), max(known)) if known else (0.01, 1.0)
     log = high / low > 12
     asked = "the asked efficacy" if facts.floor is None else f"{measure(facts)} {num(facts.floor)}"
     lost = int(wide.isna().to_numpy().sum())
-    return _dots(
+    return dots(
+        facts,
         wide,
         title="The smallest area that is enough",
         x=Axis(
@@ -112,6 +133,7 @@ def smallest(facts: Facts) -> Figure | None:
         "stands for a median among them.",
         bad="Brightest contrast or edges as far left as the learned mask; many fields lost.",
         missing=("not reached", np.inf),
+        left=left,
     )
 
 
@@ -123,7 +145,8 @@ def planted(facts: Facts) -> list[Figure]:
     found = []
     if names:
         found.append(
-            _dots(
+            dots(
+                facts,
                 table.set_index("sample")[names],
                 title="Does it find what was planted?",
                 x=Axis(label="share", low=0, high=1),
@@ -135,10 +158,11 @@ def planted(facts: Facts) -> list[Figure]:
         )
     if weights:
         found.append(
-            _dots(
+            dots(
+                facts,
                 table.set_index("sample")[weights],
                 title="Does it resist the decoy?",
-                x=_unit("share that the signature keeps", table[weights]),
+                x=unit_axis("share that the signature keeps", table[weights]),
                 rules=[],
                 shows="How much of the region that truly matters is kept, and how much of a decoy "
                 "that looks related and has no effect.",
@@ -152,12 +176,13 @@ def planted(facts: Facts) -> list[Figure]:
 def soft(facts: Facts) -> Figure | None:
     """Soft masks beside the binary one."""
     table = facts.efficacies("signature", "soft")
-    if [str(name) for name in table.columns] in ([], [MASK]) or table.empty:
+    if [str(name) for name in table.columns] in ([], [facts.lead]) or table.empty:
         return None
-    return _dots(
+    return dots(
+        facts,
         table,
         title="A grey mask that selects nothing",
-        x=_unit(f"efficacy ({measure(facts)})", table),
+        x=unit_axis(f"efficacy ({measure(facts)})", table),
         rules=[],
         shows="The binary signature beside soft masks. The uniform one has the same value at "
         "every pixel, the mean of the learned map.",
@@ -197,24 +222,56 @@ def training(log: pd.DataFrame) -> list[Figure]:
     return found
 
 
-def _quartiles(method: str, table: pd.DataFrame) -> Series:
+def legible(facts: Facts, keys: list[str], most: int) -> tuple[list[str], list[str]]:
+    """As many as a chart holds, the leading method and then the best ones; and those left out."""
+    if len(keys) <= most:
+        return keys, []
+    best = [facts.lead, *facts.ranked, *keys]
+    chosen = list(dict.fromkeys(key for key in best if key in keys))[:most]
+    return chosen, [key for key in keys if key not in chosen]
+
+
+def controls_of(facts: Facts, table: str) -> list[str]:
+    """Whatever a table holds that is no method of the job."""
+    rows = facts.tables[table]
+    found = [] if rows.empty else [str(key) for key in rows["method"].unique()]
+    return in_order([key for key in found if key not in facts.methods])
+
+
+def fewer(facts: Facts, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The columns that a chart of rows can hold, and the names of the others."""
+    chosen, left = legible(facts, [str(name) for name in table.columns], DOTS)
+    return table[chosen], left
+
+
+def left_out(keys: list[str]) -> str:
+    """What a chart does not show, said beside it."""
+    if not keys:
+        return ""
+    names = listing([look(key).label for key in in_order(keys)])
+    return f" Left out, to keep the chart legible: {names}; the tables have their numbers."
+
+
+def _quartiles(method: str, table: pd.DataFrame, facts: Facts) -> Series:
     quartiles = table.groupby("area")["efficacy"].quantile(np.array([0.25, 0.5, 0.75]))
     groups = quartiles.unstack().dropna()
     low, half, high = (groups[q].astype(float).tolist() for q in (0.25, 0.5, 0.75))
     areas = [float(str(area)) for area in groups.index]
-    return Series(key=method, x=areas, y=half, low=low, high=high)
+    return Series(key=method, x=areas, y=half, low=low, high=high, main=method == facts.lead)
 
 
 def _asked(facts: Facts, along: str) -> list[Rule]:
     return [] if facts.floor is None else [Rule(value=facts.floor, label="asked for", along=along)]
 
 
-def _unit(label: str, table: pd.DataFrame) -> Axis:
+def unit_axis(label: str, table: pd.DataFrame) -> Axis:
+    """Up to 1, from 0 or from a little below what is lowest."""
     lowest = float(table.min().min())
     return Axis(label=label, low=lowest - AIR if lowest < 0 else 0.0, high=1.0)
 
 
-def _dots(
+def dots(
+    facts: Facts,
     table: pd.DataFrame,
     *,
     title: str,
@@ -223,10 +280,17 @@ def _dots(
     shows: str,
     bad: str,
     missing: tuple[str, float] = ("undefined", -np.inf),
+    left: list[str] | None = None,
 ) -> Figure:
+    """A row of marks per column of a table, one mark per field."""
     samples = [str(sample) for sample in table.index]
     data = [
-        Row(key=key, samples=samples, values=table[key].astype(float).tolist())
+        Row(
+            key=key,
+            samples=samples,
+            values=table[key].astype(float).tolist(),
+            main=key == facts.lead,
+        )
         for key in in_order([str(name) for name in table.columns])
     ]
     medians = listing(
@@ -236,6 +300,6 @@ def _dots(
         title=title,
         drawing=rows(data, x, rules, f"{title} Medians: {medians}.", missing),
         shows=shows,
-        n=f"{plural(len(samples), 'field')}.",
+        n=f"{plural(len(samples), 'field')}.{left_out(left or [])}",
         bad=bad,
     )

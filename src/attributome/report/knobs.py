@@ -121,6 +121,7 @@ def _choice(
         y=heights,
         low=[float(point["low"]) for point in points] if band else (),
         high=[float(point["high"]) for point in points] if band else (),
+        main=True,
     )
     taken = [Rule(value=at, label=f"chosen: {at:.3g}", along="x")] if at is not None else []
     levels = [rule.value for rule in rules]

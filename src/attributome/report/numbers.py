@@ -1,7 +1,7 @@
 """Numbers and names as a person writes them."""
 
 from collections.abc import Iterable, Sequence
-from math import isfinite
+from math import floor, isfinite
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,17 @@ def share(value: float | None) -> str:
     return f"{100 * value:.2g} %" if value < 0.0995 else f"{100 * value:.0f} %"
 
 
+def share_below(value: float) -> str:
+    """A lower bound as a percentage, rounded down: more is not promised than is known."""
+    return f"{floor(100 * value + 1e-9)} %"
+
+
 def num(value: float | None) -> str:
     """Two decimals; what is not there is a dash."""
     if value is None or not isfinite(value):
         return "–"
-    return f"{value:.2f}".replace("-", "−") if abs(value) < 100 else f"{value:,.0f}"
+    text = f"{round(value, 2) + 0.0:.2f}" if abs(value) < 100 else f"{value:,.0f}"
+    return text.replace("-", "−")
 
 
 def grey_value(value: float) -> str:
@@ -50,6 +56,29 @@ def listing(value: Any) -> str:
 
 
 def median_of(values: Sequence[float], lost: float) -> float:
-    """The median, where NaN counts as `lost`, the worst there is: it never flatters."""
+    """The median, where NaN counts as `lost`, the worst there is: it never flatters.
+
+    Where no value is worse than another, `lost` is NaN, and the median is that of the others.
+    """
     known = np.asarray(values, float)
-    return float(np.median(np.where(np.isnan(known), lost, known)))
+    known = np.where(np.isnan(known), lost, known)
+    known = known[~np.isnan(known)]
+    return float(np.median(known)) if known.size else float("nan")
+
+
+def span(low: float | None, high: float | None) -> str:
+    """The ends of an interval, or nothing where they are not there."""
+    if low is None or high is None or not (isfinite(low) and isfinite(high)):
+        return ""
+    return f"{num(low)}–{num(high)}" if low >= 0 else f"{num(low)} to {num(high)}"
+
+
+def times(value: float) -> str:
+    """A ratio with two digits, as 1.9 or 0.45."""
+    return f"{value:.2g}" if value < 10 else f"{value:.0f}"
+
+
+def chance(p: float) -> str:
+    """A p value; what is very small is not told more exactly than it is known."""
+    words = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+    return words.replace(" ", "\u00a0")

@@ -4,49 +4,38 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from attributome.report import figures, knobs, words
+from attributome.report import agreement, evidence, figures, knobs, methods, words
 from attributome.report.doubts import doubts, duels
-from attributome.report.facts import Facts
+from attributome.report.facts import MASK, Facts
+from attributome.report.gallery import SOFT, disputes
+from attributome.report.known import meaning
 from attributome.report.looks import in_order, look
-from attributome.report.numbers import listing, minutes, num, plural, share
-from attributome.report.panels import panels
-from attributome.report.pictures import colour_bar
-
-KNOWN = {
-    "efficacy_median": "efficacy of the binary signature, median",
-    "efficacy_low": "its 95 % interval, low",
-    "efficacy_high": "its 95 % interval, high",
-    "mask_size_median": "share of the field that is kept, median",
-    "random_mask_efficacy_median": "random pixels, same area",
-    "translated_mask_efficacy_median": "same mask, moved",
-    "flipped_mask_efficacy_median": "same mask, flipped",
-    "blurred_noise_mask_efficacy_median": "random blobs, same area",
-    "intensity_mask_efficacy_median": "brightest contrast, same area",
-    "edges_mask_efficacy_median": "edges, same area",
-    "uniform_soft_efficacy_median": "uniform grey mask, soft",
-    "area_ratio_to_intensity": "smallest area, learned / brightest contrast",
-    "predictor_pcc": "prediction against the real target, PCC",
-    "planted_recall": "recall of the planted region",
-    "planted_precision": "precision of the planted region",
-    "decoy_ratio": "importance of the decoy / of the true region",
-    "fields_test": "test fields",
-    "seconds": "seconds for the whole job",
-}
+from attributome.report.numbers import listing, minutes, num, plural, share, span
+from attributome.report.panels import panels, shown_slice
+from attributome.report.pictures import SIGNED, colour_bar
 
 
 def page(facts: Facts) -> dict[str, Any]:
     """Everything that the template needs; no number is made in the template."""
     sentence, given = words.guarantee(facts)
+    shown = panels(facts)
     return {
         "name": facts.job.get("name") or facts.root.name,
         "question": words.question(facts),
         "answer": words.answer(facts),
+        "certified": words.certified(facts),
+        "right": words.right(facts),
         "doubts": doubts(facts),
         "clear": _clear(facts),
         "guarantee": {"sentence": sentence, "given": given},
         "cards": _cards(facts),
-        "panels": panels(facts),
+        "panels": shown,
+        "bars": {panel.id: panel.bar for panel in shown},
         "colour_bar": colour_bar(),
+        "targets": listing(sorted({e.target for e in facts.examples if e.target})),
+        "signed_bar": colour_bar(SIGNED),
+        "several": _several(facts),
+        "evidence": _evidence(facts),
         "curve": figures.curve(facts),
         "distribution": figures.distribution(facts),
         "smallest": figures.smallest(facts),
@@ -63,12 +52,43 @@ def page(facts: Facts) -> dict[str, Any]:
         "again": facts.provenance.get("command"),
         "job": json.dumps(facts.job, indent=2, sort_keys=True) if facts.job else "",
         "methods": words.medians(facts),
-        "summary": [(key, KNOWN.get(key, ""), _plain(v)) for key, v in facts.summary.items()],
+        "summary": [(key, meaning(key), _plain(v)) for key, v in facts.summary.items()],
         "fields": _fields(facts),
         "make": {part: words.command(facts, part) for part in words.MADE_BY},
         "measure": words.measure(facts),
         "floor": num(facts.floor),
+        "choosing": MASK in facts.methods or bool(facts.choices),
+        "lead": look(facts.lead).label,
+        "learned": MASK in facts.methods,
+        "masks": any(key in SOFT for key in facts.methods),
         "version": facts.version,
+    }
+
+
+def _several(facts: Facts) -> dict[str, Any] | None:
+    """The sections that compare methods; None where there is only one."""
+    if len(facts.methods) < 2:
+        return None
+    slices = {example.id: shown_slice(example) for example in facts.examples}
+    return {
+        "count": len(facts.methods),
+        "board": methods.leaderboard(facts),
+        "curve": methods.methods_curve(facts),
+        "spread": methods.methods_spread(facts),
+        "matrix": agreement.matrix(facts),
+        "disputes": disputes(facts, slices),
+    }
+
+
+def _evidence(facts: Facts) -> dict[str, Any] | None:
+    """Where the evidence lies; None where no region was asked about."""
+    if facts.tables["regions"].empty:
+        return None
+    return {
+        "sentence": evidence.sentence(facts),
+        "figures": evidence.figures(facts),
+        "table": evidence.table(facts),
+        "names": evidence.names(facts),
     }
 
 
@@ -105,6 +125,10 @@ def _cards(facts: Facts) -> list[tuple[str, str, str]]:
     ):
         if s.get(key) is not None:
             cards.append((num(s[key]), label, remark))
+    if s.get("predictor_accuracy") is not None:
+        ends = span(s.get("predictor_accuracy_low"), s.get("predictor_accuracy_high"))
+        told = f"95 % interval {ends}" if ends else "named the real class"
+        cards.append((num(s["predictor_accuracy"]), "accuracy of the network itself", told))
     if n := s.get("fields_test") or words.count(facts):
         splits = (facts.provenance.get("data") or {}).get("splits") or {}
         told = "not used for training or choosing" if "test" in splits else ""
@@ -173,7 +197,7 @@ def _provenance(facts: Facts) -> list[tuple[str, str]]:
 
 def _fields(facts: Facts) -> dict[str, Any]:
     """Efficacy of every field and method, for whoever wants to check a dot."""
-    table = facts.efficacies("signature", "control", "soft")
+    table = facts.efficacies("signature", "method", "control", "soft")
     keys = in_order([str(name) for name in table.columns])
     lines = [
         (str(sample), [num(float(value)) for value in row])

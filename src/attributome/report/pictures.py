@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8
 from matplotlib import colormaps
 from PIL import Image
 from scipy import ndimage
@@ -15,9 +15,12 @@ from attributome.report.numbers import grey_value
 
 SMALLEST, LARGEST = 320, 640
 SCALE = "magma"  # even steps, safe for the colour-blind, and 0 is black
+SIGNED = "RdBu_r"  # safe for the colour-blind: red is above 0, blue below, and 0 is nearly white
 ORANGE, BLUE = (255, 176, 0), (86, 180, 233)
 
 Plane = Shaped[np.ndarray, "y x"]
+Shown = Shaped[np.ndarray, "y x *c"]
+"""A plane, or three of them as red, green and blue along the last axis."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +63,22 @@ def plane(image: Shaped[np.ndarray, "*s"], z: int | None) -> Plane:
     return np.asarray(image if z is None else image[z])
 
 
-def grey(image: Plane, shown: Range) -> str:
-    """A grey picture; a constant image is mid-grey."""
+def in_colour(channels: Shaped[np.ndarray, "c *s"], z: int | None) -> Shown:
+    """Three channels as the red, green and blue of one plane."""
+    return np.stack([plane(channel, z) for channel in channels], axis=-1)
+
+
+def top(ranking: Shaped[np.ndarray, "*s"], share: float) -> Bool[np.ndarray, "*s"]:
+    """The pixels that rank highest, chosen as scoring chooses them; ties go by position."""
+    flat = np.asarray(ranking).ravel()
+    count = min(max(round(share * flat.size), 1 if share > 0 else 0), flat.size)
+    kept = np.zeros(flat.size, bool)
+    kept[np.argsort(-flat, kind="stable")[:count]] = True
+    return kept.reshape(ranking.shape)
+
+
+def grey(image: Shown, shown: Range) -> str:
+    """A grey picture, or one in colour with one range for all; a constant image is mid-grey."""
     span = shown.high - shown.low
     values = np.asarray(image, np.float64)
     share = (values - shown.low) / span if span > 0 else np.full(values.shape, 0.5)
@@ -75,23 +92,34 @@ def coloured(importance: Plane) -> str:
     return _png(_resize(np.ascontiguousarray(colours[..., :3])))
 
 
-def colour_bar() -> str:
-    """The colours of 0 to 1, left to right."""
-    colours = colormaps[SCALE](np.linspace(0, 1, 256)[None].repeat(12, axis=0), bytes=True)
+def signed(evidence: Plane, scale: float) -> str:
+    """A signed map from -`scale` to `scale`; 0 has the same colour in every picture."""
+    return _png(_resize(_painted(_averaged(evidence), scale)))
+
+
+def signed_outlined(evidence: Plane, scale: float, mask: Plane) -> str:
+    """A signed map with the outline of a mask on it."""
+    painted = _painted(np.asarray(evidence, np.float32), scale)
+    return outlined(painted, Range(low=0, high=255), [(mask, ORANGE)])
+
+
+def colour_bar(scale: str = SCALE) -> str:
+    """The colours of a scale, left to right."""
+    colours = colormaps[scale](np.linspace(0, 1, 256)[None].repeat(12, axis=0), bytes=True)
     return _png(np.ascontiguousarray(colours[..., :3]))
 
 
 def outlined(
-    image: Plane, shown: Range, masks: Sequence[tuple[Plane, tuple[int, int, int]]]
+    image: Shown, shown: Range, masks: Sequence[tuple[Plane, tuple[int, int, int]]]
 ) -> str:
-    """The outlines of masks, with a dark rim to stand out on any ground, over the grey image."""
+    """The outlines of masks, with a dark rim to stand out on any ground, over the image."""
     span = (shown.high - shown.low) or 1.0
     share = np.clip((np.asarray(image, np.float64) - shown.low) / span, 0, 1)
     base = _resize(np.round(255 * share).astype(np.uint8))
-    picture = np.repeat(base[..., None], 3, axis=2)
+    picture = np.repeat(base[..., None], 3, axis=2) if base.ndim == 2 else base.copy()
     thick = max(1, round(max(base.shape) / 200))
     for mask, colour in masks:
-        line = _outline(_like(mask, base.shape), thick)
+        line = _outline(_like(mask, base.shape[:2]), thick)
         picture[ndimage.binary_dilation(line, iterations=max(1, thick // 2))] = (0, 0, 0)
         picture[line] = colour
     return _png(picture)
@@ -101,6 +129,11 @@ def borders(labels: Plane) -> Plane:
     """Labelled regions as one mask whose neighbours do not touch."""
     edge = ndimage.grey_dilation(labels, 3) != ndimage.grey_erosion(labels, 3)
     return np.asarray((labels > 0) & ~(edge & (ndimage.grey_erosion(labels, 3) > 0)))
+
+
+def _painted(evidence: Plane, scale: float) -> UInt8[np.ndarray, "y x 3"]:
+    shares = np.clip((evidence / scale + 1) / 2, 0, 1)
+    return np.ascontiguousarray(colormaps[SIGNED](shares, bytes=True)[..., :3])
 
 
 def _outline(mask: Shaped[np.ndarray, "y x"], thick: int) -> Shaped[np.ndarray, "y x"]:

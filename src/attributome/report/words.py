@@ -4,9 +4,9 @@ import shlex
 
 import pandas as pd
 
-from attributome.report.facts import Facts
+from attributome.report.facts import MASK, Facts
 from attributome.report.looks import in_order, look
-from attributome.report.numbers import listing, num, plural, share
+from attributome.report.numbers import listing, num, plural, share, share_below
 
 # which command fills a part that is not there yet
 MADE_BY = {
@@ -104,6 +104,40 @@ def answer(facts: Facts) -> list[str]:
     return sentences
 
 
+def certified(facts: Facts) -> str:
+    """How many test fields keep what was asked, and what that says of fields like these."""
+    s = facts.summary
+    passed, fields = s.get("certified_passed"), s.get("certified_fields")
+    if passed is None or not fields:
+        return ""
+    floor = s.get("certified_floor", facts.floor)
+    kept = f"at least {num(floor)}" if floor is not None else "what was asked"
+    said = (
+        f"In {passed} of {plural(int(fields), 'test field')} the signature keeps {kept} "
+        f"({measure(facts)})"
+    )
+    if s.get("certified_share") is None:
+        return f"{said}."
+    return (
+        f"{said}; with 95 % confidence at least {share_below(s['certified_share'])} of fields like "
+        f"these do."
+    )
+
+
+def right(facts: Facts) -> str:
+    """How often a classifier is right, on the same fields."""
+    s = facts.summary
+    if s.get("predictor_accuracy") is None:
+        return ""
+    low, high = s.get("predictor_accuracy_low"), s.get("predictor_accuracy_high")
+    ends = f"95 % interval {share(low)} to {share(high)}, " if low is not None else ""
+    n = s.get("predictor_fields") or s.get("fields_test") or count(facts)
+    return (
+        f"The network itself names the real class in {share(s['predictor_accuracy'])} of the test "
+        f"fields ({ends}n = {plural(int(n), 'field')})."
+    )
+
+
 def guarantee(facts: Facts) -> tuple[str, bool]:
     """The guarantee, or why there is none; and whether it was given."""
     choice = facts.choices.get("guarantee") or {}
@@ -133,7 +167,7 @@ def medians(facts: Facts) -> list[dict[str, str]]:
         lines.append(
             {
                 "label": look(method).label,
-                "about": look(method).about,
+                "about": _about(method, facts.lead),
                 "n": f"{known} of {len(mine)}" if known < len(mine) else str(known),
                 "area": share(mine["mask_size"].median()),
                 "median": num(half),
@@ -141,6 +175,16 @@ def medians(facts: Facts) -> list[dict[str, str]]:
             }
         )
     return lines
+
+
+def _about(method: str, lead: str) -> str:
+    """What a method keeps; only the leading one has the signature of this page."""
+    about = look(method).about
+    if lead == MASK:
+        return about
+    if method == MASK:
+        return "a map that was learned once, for all fields"
+    return f"{about}; its top pixels are this page's signature" if method == lead else about
 
 
 def _alike(efficacy: float) -> str:

@@ -1,0 +1,1 @@
+"""Which method to believe: benchmarks on networks and fields whose answer is known."""
