@@ -137,7 +137,7 @@ def ig_time(scale: Scale) -> Row:
     from captum.attr import IntegratedGradients
 
     side, steps = scale.size(64, 32), 32
-    net, x = seeded(plain_cnn, 1, 5), images(4, 1, side, side)
+    net, x = seeded(plain_cnn, 1, 5), images(2, 1, side, side)
     peer = IntegratedGradients(net)
 
     def captums(at_once: int | None) -> Callable[[], Tensor]:
@@ -255,7 +255,7 @@ def _error(maps: Tensor, gap: Tensor) -> float:
 def _one_output(scale: Scale) -> tuple[nn.Module, Tensor, Tensor]:
     side = scale.size(64, 32)
     net = seeded(plain_cnn, 1, 1)
-    return net, images(4, 1, side, side), images(16, 1, side, side, seed=1)
+    return net, images(2, 1, side, side), images(16, 1, side, side, seed=1)
 
 
 def _gradients(net: nn.Module, x: Tensor, copies: int, at_once: int = 16) -> None:

@@ -17,7 +17,7 @@ from attributome.core.fidelity import (
     Similarity,
     check_gradient_target,
 )
-from attributome.core.probe import gradient
+from attributome.core.probe import gradient, predict
 from attributome.core.similarity import dice, ssim
 from attributome.core.targets import (
     Channel,
@@ -345,3 +345,14 @@ def test_other_slips():
         Overlap(IMAGE, 0.0, -1)
     with pytest.raises(UsageError, match=r"labels of shape \(4,\) for 2-D images"):
         CellMeans(torch.ones(4, dtype=torch.long), 2)
+
+
+@pytest.mark.parametrize("name", ["saliency", "input_x_gradient", "guided_backprop", "grad_cam"])
+def test_a_gradient_at_the_image_is_not_asked_where_it_is_zero(name):
+    from attributome.explain import method, parameters
+
+    x = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3, padding=1), torch.nn.ReLU())
+    explainer = method(name, **({"layer": "0"} if "layer" in parameters(name) else {}))
+    with pytest.raises(UsageError, match="its gradient there is zero"):
+        explainer(model, x, fidelity.NegativeError(predict(model, x)))

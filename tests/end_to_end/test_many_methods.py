@@ -10,7 +10,8 @@ from end_to_end.jobs import call, plant, summary, tiny
 
 METHODS = (
     "{learned_mask = {}, integrated_gradients = {}, deep_lift = {}, grad_cam = {}, "
-    "expected_gradients = {draws = 4}, occlusion = {window = 24}, kernel_shap = {evaluations = 130}}"
+    "expected_gradients = {draws = 4}, occlusion = {window = 24}, "
+    "kernel_shap = {evaluations = 130}}"
 )
 
 

@@ -119,7 +119,7 @@ def test_no_failure_gives_share_to_the_power_of_fields(fields):
     assert (given.given, given.threshold, given.failures) == (True, 0.9, 0)
     assert given.sentence() == (
         f"With 90 % confidence, at least 90 % of new fields like the {fields} calibration fields "
-        f"keep PCC ≥ 0.9 at this mask."
+        f"keep an efficacy ≥ 0.9 at this mask."
     )
 
 
@@ -165,8 +165,8 @@ def test_exactly_the_floor_is_kept():
     [
         (2, "it needs at least 22 calibration fields, there are 2"),
         (1, "it needs at least 22 calibration fields, there is 1"),
-        (40, "even at the largest mask tried 9 of 40 calibration fields fall below PCC 0.9, and at "
-             "most 1 may"),
+        (40, "even at the largest mask tried 9 of 40 calibration fields fall below an efficacy "
+             "of 0.9, and at most 1 may"),
     ],
 )  # fmt: skip
 def test_a_guarantee_that_is_not_given_says_why(fields, words):
@@ -183,7 +183,7 @@ def test_the_record_is_json():
     assert json.loads(json.dumps(told, allow_nan=False)) == {
         "given": True,
         "sentence": "With 90 % confidence, at least 90 % of new fields like the 22 calibration "
-        "fields keep PCC ≥ 0.9 at this mask.",
+        "fields keep an efficacy ≥ 0.9 at this mask.",
         "reason": "",
         "confidence": 0.9,
         "share": 0.9,

@@ -68,7 +68,7 @@ SPACES = {2: (64, 64), 3: (8, 48, 48)}
 SIZES: dict[str, Size] = {
     "small": Size(
         fields=24,
-        network=Effort(fields=160, epochs=8, steps=40),
+        network=Effort(fields=160, epochs=10, steps=40),
         masks=Effort(fields=96, epochs=5, steps=25),
         edits=12,
         spaces=SPACES,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from attributome.benchmark.judging import METRICS
 from attributome.benchmark.networks import Support, planted_support
 from attributome.benchmark.scenes import PIXEL, Task, field
+from attributome.benchmark.training import NOISE, SCALE
 from attributome.core.arrays import pearson
 from attributome.core.errors import Refusal
 from attributome.core.fills import fill_for
@@ -132,7 +133,7 @@ def score_field(
 
     A method that refuses this network has a row with its `reason` and no score.
     """
-    fill = fill_for(case.x, [f"field{index}"], "gaussian", scale=0.5, seed=seed)
+    fill = fill_for(case.x, [f"field{index}"], NOISE, scale=SCALE, seed=seed)
     rows, maps = [], {}
     for name, explainer in asked.items():
         row: dict[str, Any] = {"method": name, "role": role(name), "reason": None}

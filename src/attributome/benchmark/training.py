@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from attributome.benchmark.scenes import Task, field
 from attributome.core.compute import Compute
+from attributome.core.fills import fill_batch
 from attributome.core.seeds import rng, seed_of
 from attributome.core.training import Plan
 from attributome.core.types import Predictor, Progress, Target, silent
@@ -19,6 +20,9 @@ from attributome.predictors.fit import fit_predictor
 from attributome.predictors.networks import small_cnn, unet
 
 BATCH, HELD_OUT = 8, 12
+NOISE, SCALE = "gaussian", 0.5
+"""What stands where a mask takes pixels away, in granules' brightness."""
+
 COMPUTE = Compute()
 WIDTHS = (8, 8, 16, 16, 16, 8)
 NETWORK_WIDTHS = (6, 8, 8, 12, 12, 6)
@@ -59,9 +63,14 @@ def trained_network(
     """
     net = _fresh(task, len(size), seed_of(seed, "network", task))
     x, y = _drawn(task, size, effort.fields + HELD_OUT, seed_of(seed, "train"))
+
+    def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        drawn = _batches(x[HELD_OUT:], y[HELD_OUT:], effort.steps, seed, epoch)
+        return _undecided(drawn, seed, epoch) if task == "classification" else drawn
+
     fit_predictor(
         net,
-        batches=lambda epoch: _batches(x[HELD_OUT:], y[HELD_OUT:], effort.steps, seed, epoch),
+        batches=batches,
         steps=effort.steps,
         validation=[(x[:HELD_OUT], y[:HELD_OUT])],
         task=task,
@@ -115,7 +124,7 @@ def trained_masks(
 
 def goal(task: Task) -> Objective:
     """What masks are trained for: the evidence covers 3 to 10 % of a field."""
-    return replace(PRESETS[task], areas=(0.02, 0.3), noise_scale=0.5)
+    return replace(PRESETS[task], areas=(0.02, 0.3), noise=NOISE, noise_scale=SCALE)
 
 
 def _fresh(task: Task, dims: int, seed: int) -> nn.Module:
@@ -153,3 +162,17 @@ def _batches(
         axes = [axis for axis in range(2, x.ndim) if draw.random() < 0.5]
         image, answer = x[chosen].flip(axes), y[chosen]
         yield COMPUTE.move(image), answer.flip(axes) if answer.ndim == x.ndim else answer
+
+
+def _undecided(
+    batches: Iterator[tuple[Tensor, Tensor]], seed: int, epoch: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """With every batch an image of noise, once for either class.
+
+    Or a classifier makes one class its answer to everything that shows nothing; such an answer has
+    no evidence, and nothing could be planted for it.
+    """
+    for step, (x, y) in enumerate(batches):
+        noise = fill_batch(x[:1], NOISE, scale=SCALE, seed=seed_of(seed, epoch), step=step)
+        both = torch.arange(2).to(y)
+        yield COMPUTE.move(torch.cat([x, noise, noise])), torch.cat([y, both])

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from attributome.core.arrays import resize, space
 from attributome.core.errors import UsageError
+from attributome.core.fidelity import check_gradient_target
 from attributome.core.probe import layer_gradient, layer_output
 from attributome.core.types import Images, Layer, Maps, Predictor, Target
 
@@ -94,6 +95,7 @@ def need_grid(act: Tensor, x: Images, layer: str) -> None:
 
 
 def _at(model: Predictor, layer: str, x: Images, target: Target) -> tuple[Layer, Layer]:
+    check_gradient_target(target)
     act, grad = layer_gradient(model, layer, x, target)
     need_grid(act, x, layer)
     return act, grad

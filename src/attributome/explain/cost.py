@@ -17,6 +17,7 @@ from torch import Tensor
 from attributome.core.errors import UsageError
 from attributome.core.probe import at_once, run, still
 from attributome.core.types import Images, Predictor
+from attributome.explain.lines import FIRST
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,10 @@ def _at_layer(_: Ask) -> Cost:
 def _line(ask: Ask) -> Cost:
     if ask["steps"] is not None:
         return _both(ask["steps"])
-    return Cost(ask["most"] + 2, ask["most"], at_most=True)  # stops once the sum is right
+    gradients = FIRST  # doubled, and one more, until the sum is right
+    while 2 * gradients + 1 <= ask["most"]:
+        gradients = 2 * gradients + 1
+    return Cost(gradients + 2, gradients, at_most=True)
 
 
 def _windows(ask: Ask) -> Cost:

@@ -10,6 +10,7 @@ from torch import Tensor
 from attributome.core.arrays import per_sample
 from attributome.core.draws import Seeds, each, normal
 from attributome.core.errors import UsageError
+from attributome.core.fidelity import check_gradient_target
 from attributome.core.probe import at_once, gradient
 from attributome.core.rules import Call, Rules
 from attributome.core.seeds import seed_of
@@ -19,11 +20,13 @@ from attributome.explain.lines import FIRST, until_complete, with_steps
 
 def saliency(model: Predictor, x: Images, target: Target) -> Maps:
     """Signed gradient at `x` (Simonyan et al. 2013, without the absolute value)."""
+    check_gradient_target(target)
     return gradient(model, x, target)
 
 
 def input_x_gradient(model: Predictor, x: Images, target: Target) -> Maps:
     """Gradient times input: the attribution of a linear model without bias."""
+    check_gradient_target(target)
     return x * gradient(model, x, target)
 
 
@@ -155,6 +158,7 @@ def guided_backprop(model: Predictor, x: Images, target: Target) -> Maps:
     It shows edges of the input whatever the weights (Adebayo et al. 2018): compare it with the
     controls. A model that calls no ReLU is refused.
     """
+    check_gradient_target(target)
     met: list[str] = []
 
     def relu(call: Call) -> Tensor:

@@ -59,8 +59,8 @@ class Guarantee:
             return f"No guarantee: {self.reason}."
         return (
             f"With {_percent(self.confidence)} confidence, at least {_percent(self.share)} of new "
-            f"fields like the {self.fields} calibration fields keep PCC ≥ {self.floor:g} at this "
-            f"mask."
+            f"fields like the {self.fields} calibration fields keep an efficacy ≥ "
+            f"{self.floor:g} at this mask."
         )
 
     def to_dict(self) -> dict[str, object]:
@@ -156,7 +156,7 @@ def _why_not(first: Tested, needed: int, floor: float, share: float, confidence:
     allowed = sum(_rejects(p, confidence) for p in chances) - 1
     return (
         f"even at the largest mask tried {first.failures} of {first.fields} calibration fields "
-        f"fall below PCC {floor:g}, and at most {allowed} may"
+        f"fall below an efficacy of {floor:g}, and at most {allowed} may"
     )
 
 

@@ -19,10 +19,10 @@ def each_version(
     A version is copied before the next is asked for, so that one tensor may become them all.
     """
     size, coming, found = at_once(x, count), iter(versions), []
-    room = x.new_empty((size, *x.shape))
+    room = x.detach().new_empty((size, *x.shape))
     for start in range(0, count, size):
         group = room[: min(size, count - start)]
         for slot, version in zip(group, islice(coming, len(group)), strict=True):
-            slot.copy_(version)
+            slot.copy_(version.detach())
         found.append(values(model, group.flatten(0, 1), target, copies=len(group)))
     return torch.cat(found)

@@ -46,7 +46,7 @@ def score(work: Work, *, part: tuple[int, int] = (1, 1)) -> dict[str, str]:
         return failed
     study, chosen = subject(work), _chosen(work)
     goal = objective(work, study)
-    shown = work.fields.part(work.job.explain.split)[: work.job.score.panels]
+    shown = _spread(work.fields.part(work.job.explain.split), work.job.score.panels)
     with work.timed(STAGE) as progress:
         for done, name in enumerate(todo):
             progress(done / len(todo), f"{name} ({done + 1} of {len(todo)})")
@@ -140,6 +140,11 @@ def _chosen(work: Work) -> dict[str, Any]:
             f"{work.run.root} has no threshold yet: run `attributome train masks` to the end first"
         )
     return {"spread": 1.0, "threshold": {"value": 0.9}, **chosen}
+
+
+def _spread(names: list[str], count: int) -> list[str]:
+    """So many names, evenly over the list: tables are often sorted by class or by plate."""
+    return [names[i * len(names) // count] for i in range(min(count, len(names)))]
 
 
 def _stored(work: Work, sample: str, name: str) -> Tensor:
