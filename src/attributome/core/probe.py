@@ -155,8 +155,8 @@ def each_copy(target: Target, out: Tensor, copies: int) -> Float[Tensor, "copies
         raise UsageError(f"{len(out)} rows are no {copies} copies of one batch")
     rows = len(out) // copies
     if copies > 1 and getattr(target, "rowwise", False):
-        together: Tensor = target(out)
-        return together.unflatten(0, (copies, rows))
+        together: Tensor = target(out).unflatten(0, (copies, rows))
+        return together
     found = [target(part) for part in out.unflatten(0, (copies, rows))]
     if any(part.shape != (rows,) for part in found):
         raise UsageError(

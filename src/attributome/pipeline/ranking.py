@@ -1,17 +1,19 @@
 """Methods and controls in one table: efficacy at equal area, and who beats every control."""
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from attributome.metrics.intervals import holm, median_interval, paired_difference
+from attributome.quality import flags
 
 LEVEL = 0.05
 
 
-def leaderboard(scores: pd.DataFrame, areas: pd.DataFrame) -> dict[str, Any]:
-    """One row per method and control, the best first.
+def leaderboard(scores: pd.DataFrame, areas: pd.DataFrame, checks: pd.DataFrame) -> dict[str, Any]:
+    """One row per method and control, the best first, each method with its quality flags.
 
     `scores` holds the efficacy of every field at the area of its own signature, `areas` the area
     under its efficacy curve. A method beats the controls when it is better than each of them, and
@@ -40,8 +42,19 @@ def leaderboard(scores: pd.DataFrame, areas: pd.DataFrame) -> dict[str, Any]:
             row["p_holm"] = max(ps)
             better = all(duel["median"] > 0 for duel in against.values())
             row["beats_controls"] = better and max(ps) < LEVEL
+            row["flags"] = _flags(row, better, checks)
     rows.sort(key=lambda row: -row["median"])
     return {"area": "the area of each field's signature", "level": LEVEL, "rows": rows}
+
+
+def _flags(row: dict[str, Any], better: bool, checks: pd.DataFrame) -> list[dict[str, Any]]:
+    """What a reader must know first about a method; the good news is left out."""
+    known: dict[str, float | None] = {"control_p": row["p_holm"] if better else 1.0}
+    if not checks.empty and row["method"] in set(checks["method"]):
+        errors = checks.loc[checks["method"] == row["method"], "completeness_error"]
+        known["completeness"] = float(errors.median()) if errors.notna().any() else None
+        known["undefined_share"] = float(errors.isna().mean())
+    return [asdict(flag) for flag in flags(known) if flag.level != "good"]
 
 
 def _row(name: str, kind: str, wide: pd.DataFrame, areas: pd.DataFrame) -> dict[str, Any]:

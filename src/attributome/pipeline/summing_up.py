@@ -45,7 +45,8 @@ def sum_up(work: Work, *, command: str) -> dict[str, Any]:
     summary = {name: _finite(value) for name, value in summary.items()}
     work.run.save("summary", summary)
     work.run.save("comparisons", _comparisons(scores))
-    work.run.save("leaderboard", leaderboard(scores, work.run.table(STAGE, "areas")))
+    areas, checks = (work.run.table(STAGE, name) for name in ("areas", "checks"))
+    work.run.save("leaderboard", leaderboard(scores, areas, checks))
     work.run.save("provenance", _provenance(work, command, seconds))
     return summary
 

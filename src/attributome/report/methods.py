@@ -115,6 +115,11 @@ def leaderboard(facts: Facts) -> dict[str, Any] | None:
         "curves": any(line.curve != "–" for line in lines),
         "low": num(axis.low) if axis.low else "0",
         "verdict": _verdict(rows),
+        "flags": [
+            (look(str(row["method"])).label, [flag["reason"] for flag in row["flags"]])
+            for row in rows
+            if row.get("flags")
+        ],
     }
 
 
