@@ -200,7 +200,7 @@ def test_a_constant_input_says_so(tmp_path):
     run.write("panel", "flat", arrays=arrays, note={"prediction": 12.34, "noisy_prediction": 12.1})
     fields = section(text(run), "fields")
     assert "every pixel is 7" in fields
-    assert "Prediction from the whole field: 12.3; from the noisy one: 12.1." in fields
+    assert "Prediction from the whole field: 12.3; from what the mask keeps: 12.1." in fields
 
 
 def test_an_area_that_was_not_reached_is_counted_apart(tmp_path):

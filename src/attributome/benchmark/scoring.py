@@ -44,8 +44,8 @@ SUITED: dict[str, dict[str, object]] = {
 """What suits granules of 6 pixels in a field of 64."""
 
 CHEAPER: dict[str, dict[str, object]] = {
-    "kernel_shap": {"evaluations": 256},
-    "rise": {"masks": 192, "cells": 12},
+    "kernel_shap": {"evaluations": 128},
+    "rise": {"masks": 128, "cells": 12},
     "extremal_perturbation": {"steps": 16, "areas": (0.05, 0.1, 0.2), "cells": 16},
     "information_bottleneck": {"draws": 4},
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from attributome.benchmark.scenes import Task, field
+from attributome.benchmark.scenes import Task, amount, field
 from attributome.core.compute import Compute
 from attributome.core.fills import fill_batch
 from attributome.core.seeds import rng, seed_of
@@ -66,7 +66,7 @@ def trained_network(
 
     def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         drawn = _batches(x[HELD_OUT:], y[HELD_OUT:], effort.steps, seed, epoch)
-        return _undecided(drawn, seed, epoch) if task == "classification" else drawn
+        return drawn if task == "image" else _with_noise(drawn, task, seed, epoch)
 
     fit_predictor(
         net,
@@ -164,15 +164,15 @@ def _batches(
         yield COMPUTE.move(image), answer.flip(axes) if answer.ndim == x.ndim else answer
 
 
-def _undecided(
-    batches: Iterator[tuple[Tensor, Tensor]], seed: int, epoch: int
+def _with_noise(
+    batches: Iterator[tuple[Tensor, Tensor]], task: Task, seed: int, epoch: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """With every batch an image of noise, once for either class.
+    """With every batch an image of noise, which shows nothing: either class, or no amount.
 
-    Or a classifier makes one class its answer to everything that shows nothing; such an answer has
-    no evidence, and nothing could be planted for it.
+    Or what a network answers where a mask leaves noise is an accident of its training. A classifier
+    makes one class its answer to everything empty; such an answer has no evidence to be found.
     """
+    nothing = torch.tensor([0, 1] if task == "classification" else [[amount(())]] * 2)
     for step, (x, y) in enumerate(batches):
         noise = fill_batch(x[:1], NOISE, scale=SCALE, seed=seed_of(seed, epoch), step=step)
-        both = torch.arange(2).to(y)
-        yield COMPUTE.move(torch.cat([x, noise, noise])), torch.cat([y, both])
+        yield COMPUTE.move(torch.cat([x, noise, noise])), torch.cat([y, nothing.to(y)])

@@ -76,7 +76,7 @@ def curves_of(
             list(reversed(series)), x, y, rules, f"Efficacy against kept area: {', '.join(ends)}."
         ),
         shows=f"Median {name} between the prediction from the whole field and from the field "
-        "where all but this share is noise; bands are the quartiles over fields. 1 = unchanged.",
+        "where all but this share is replaced; bands are the quartiles over fields. 1 = unchanged.",
         n=f"{plural(table['sample'].nunique(), 'field')}.{left_out(left)}",
         bad=bad,
         legend=tuple(methods),

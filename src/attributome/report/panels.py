@@ -121,10 +121,10 @@ def _tiles(example: Example, z: int | None, lead: str, *, alone: bool) -> list[T
         noisy = arrays["noisy_input"]
         covered = plane(noisy[0], z) if base.ndim == 2 else in_colour(noisy, z)
         picture = grey(covered, shown)
-        tiles.append(("Input, rest noise", picture, "the same grey range as the input"))
+        tiles.append(("Input, rest replaced", picture, "the same grey range as the input"))
     if "noisy_prediction" in arrays and predicted:
         picture = grey(plane(arrays["noisy_prediction"][0], z), predicted)
-        words = "from the noisy input, the same grey range as the prediction"
+        words = "from that input, the same grey range as the prediction"
         tiles.append(("Prediction from it", picture, words))
     return [
         Tile(title=title, source=source, alt=f"{title} of {example.id}", caption=caption)
@@ -160,7 +160,7 @@ def _scalars(example: Example) -> list[str]:
     whole, noisy = (example.note.get(name) for name in ("prediction", "noisy_prediction"))
     if whole is None or noisy is None:
         return []
-    both = f"{_values(whole)}; from the noisy one: {_values(noisy)}"
+    both = f"{_values(whole)}; from what the mask keeps: {_values(noisy)}"
     return [f"Prediction from the whole field: {both}."]
 
 

@@ -32,6 +32,15 @@ def measure(facts: Facts) -> str:
     return "PCC" if facts.task == "image" else "efficacy"
 
 
+FILLS = {"blur": "a blurred copy", "mean": "the mean", "permuted": "shuffled pixels"}
+
+
+def fill(facts: Facts) -> str:
+    """What replaces the pixels that a mask does not keep."""
+    noise = (facts.choices.get("noise") or {}).get("kind")
+    return FILLS.get(str(noise), "noise")
+
+
 def channels(facts: Facts) -> tuple[str, str]:
     """The names of what goes into the predictor and of what comes out."""
     notes = [example.note for example in facts.examples]
@@ -70,8 +79,8 @@ def answer(facts: Facts) -> list[str]:
         first = "The mask keeps nothing: it found no part of these fields that this network needs"
     else:
         first = (
-            f"Keeping {share(kept)} of each field and replacing the rest by noise, the network "
-            f"gives {_alike(efficacy)} as from the whole field"
+            f"Keeping {share(kept)} of each field and replacing the rest by {fill(facts)}, the "
+            f"network gives {_alike(efficacy)} as from the whole field"
         )
     interval = ""
     if s.get("efficacy_low") is not None and s.get("efficacy_high") is not None:
