@@ -145,9 +145,10 @@ def halves(run: Path) -> list[str]:
 
 
 def sentence(text: str) -> str:
-    """The one line that complains, without its name; lines of progress are let through."""
+    """The one line that complains, without its name; progress and forecasts are let through."""
     lines = [line for line in text.splitlines() if line.strip()]
     said = [line for line in lines if line.startswith("attributome: ")]
-    others = [line for line in lines if line not in said and " % after " not in line]
+    told = (" % after ", " passes per image")
+    others = [line for line in lines if line not in said and not any(t in line for t in told)]
     assert (len(said), others) == (1, []), text
     return said[0].removeprefix("attributome: ")

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated
 
 import typer
 
@@ -24,7 +24,8 @@ Tasks = Annotated[
 ]
 Dims = Annotated[list[int] | None, typer.Option("--dims", help="2, 3; repeatable [2].")]
 Methods = Annotated[
-    list[str] | None, typer.Option("--method", help="Only these methods and the controls.")
+    list[str] | None,
+    typer.Option("--method", help="Only these, and the controls."),
 ]
 
 
@@ -33,6 +34,10 @@ def planted(
     task: Tasks = None,
     dims: Dims = None,
     method: Methods = None,
+    kind: Annotated[
+        list[str] | None, typer.Option("--kind", help="exact, trained networks; repeatable.")
+    ] = None,
+    fields: Annotated[int | None, typer.Option("--fields", help="Fields per network.")] = None,
     size: Annotated[Size, typer.Option("--size", help="small: minutes; full: hours.")] = Size.small,
     seed: Seed = None,
 ) -> None:
@@ -46,12 +51,11 @@ def planted(
     with Terminal() as terminal:
         tables = run_benchmark(
             root,
-            tasks=cast(
-                "list[Literal['image', 'classification', 'regression']]",
-                task or ["image", "classification", "regression"],
-            ),
+            tasks=task or ["image", "classification", "regression"],
             dims=dims or [2],
+            kinds=kind or ["exact", "trained"],
             methods=names,
+            fields=fields,
             size=size.value,
             seed=seed or 0,
             progress=terminal.bars("planted benchmark"),

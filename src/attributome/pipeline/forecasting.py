@@ -1,5 +1,8 @@
 """What a run of explanations will cost, told before it begins."""
 
+from torch import Tensor
+
+from attributome.core.errors import DataError
 from attributome.core.types import Explainer
 from attributome.explain import METHODS, parameters
 from attributome.explain.cost import (
@@ -13,6 +16,7 @@ from attributome.explain.cost import (
     seconds,
 )
 from attributome.pipeline.checking import LEARNED
+from attributome.pipeline.fields import Field
 from attributome.pipeline.looking import seen_at_once
 from attributome.pipeline.methods import Backgrounds, given_parameters, layer_of
 from attributome.pipeline.work import Subject, Work
@@ -22,12 +26,11 @@ def tell_costs(
     work: Work, study: Subject, mask: Explainer | None, backgrounds: Backgrounds, names: list[str]
 ) -> None:
     """A line per method of the job, from one forward pass that is measured on a real field."""
-    field = work.fields.load(names[0])
+    measured = _measured(work, study, names)
+    if measured is None:  # every field is about to fail, each with its own reason
+        return
+    field, x, ran = measured
     size = seen_at_once(work, study, field)
-    box = (slice(None), slice(None), *(slice(0, n) for n in size))
-    x = work.compute.move(field.x[box])
-    with work.compute.autocast():
-        ran = measure(study.model, x)
     costs: dict[str, Cost] = {}
     for name, params in work.job.explain.methods.items():
         if name == LEARNED:
@@ -41,6 +44,22 @@ def tell_costs(
         work.tell(line)
     if mask is not None:
         _tell_break_even(work, costs, ran)
+
+
+def _measured(
+    work: Work, study: Subject, names: list[str]
+) -> tuple[Field, Tensor, Measured] | None:
+    """The first sound field, what of it is seen at once, and a forward pass over that."""
+    for name in names:
+        try:
+            field = work.fields.load(name)
+            box = [slice(0, n) for n in seen_at_once(work, study, field)]
+            x = work.compute.move(field.x[(slice(None), slice(None), *box)])
+            with work.compute.autocast():
+                return field, x, measure(study.model, x)
+        except DataError:  # told where it is explained
+            continue
+    return None
 
 
 def _tell_break_even(work: Work, costs: dict[str, Cost], ran: Measured) -> None:
