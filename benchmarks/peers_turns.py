@@ -15,7 +15,7 @@ from attributome.core.types import Progress, silent
 Row = dict[str, Any]
 Version = Callable[[], Any]
 
-LONG = 0.3
+LONG = 0.1
 MOST_CALLS = 200
 
 
@@ -59,7 +59,9 @@ class Turns:
 
 
 def in_turns(versions: Mapping[str, Version], scale: Scale) -> Turns:
-    """Rounds of all versions, in turned order every other round, after one call to warm up.
+    """Rounds of all versions after one call to warm up; every round begins with another version.
+
+    The order is turned round as well, so that nobody always follows whoever fills the memory most.
 
     At least `least` rounds; more, up to `most`, while `seconds` last. A quick version runs several
     times in a row, to be on the processor about as long as a slow one: on a busy machine only what
@@ -77,7 +79,8 @@ def in_turns(versions: Mapping[str, Version], scale: Scale) -> Turns:
     turns = Turns(gave, {n: [] for n in versions}, {n: [] for n in versions})
     started, done = time.monotonic(), 0
     while done < scale.least or (done < scale.most and time.monotonic() - started < scale.seconds):
-        names = list(versions)
+        start = done // 2 % len(versions)
+        names = [*versions][start:] + [*versions][:start]
         for name in names if done % 2 else reversed(names):
             wall, cpu = _span(versions[name], calls[name])
             turns.wall[name].append(wall)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from attributome.benchmark.judging import METRICS
 from attributome.benchmark.networks import Support, planted_support
 from attributome.benchmark.scenes import PIXEL, Task, field
-from attributome.benchmark.training import NOISE, SCALE
+from attributome.benchmark.training import FILLS, SCALE
 from attributome.core.arrays import pearson
 from attributome.core.errors import Refusal
 from attributome.core.fills import fill_for
@@ -44,7 +44,7 @@ SUITED: dict[str, dict[str, object]] = {
 """What suits granules of 6 pixels in a field of 64."""
 
 CHEAPER: dict[str, dict[str, object]] = {
-    "kernel_shap": {"evaluations": 128},
+    "kernel_shap": {"evaluations": 256},
     "rise": {"masks": 128, "cells": 12},
     "extremal_perturbation": {"steps": 16, "areas": (0.05, 0.1, 0.2), "cells": 16},
     "information_bottleneck": {"draws": 4},
@@ -133,7 +133,7 @@ def score_field(
 
     A method that refuses this network has a row with its `reason` and no score.
     """
-    fill = fill_for(case.x, [f"field{index}"], NOISE, scale=SCALE, seed=seed)
+    fill = fill_for(case.x, [f"field{index}"], FILLS[subject.task], scale=SCALE, seed=seed)
     rows, maps = [], {}
     for name, explainer in asked.items():
         row: dict[str, Any] = {"method": name, "role": role(name), "reason": None}

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from attributome.benchmark.scenes import Task, amount, field
+from attributome.benchmark.scenes import Edit, Task, field
 from attributome.core.compute import Compute
 from attributome.core.fills import fill_batch
 from attributome.core.seeds import rng, seed_of
@@ -20,8 +20,12 @@ from attributome.predictors.fit import fit_predictor
 from attributome.predictors.networks import small_cnn, unet
 
 BATCH, HELD_OUT = 8, 12
-NOISE, SCALE = "gaussian", 0.5
-"""What stands where a mask takes pixels away, in granules' brightness."""
+FILLS: dict[Task, str] = {"image": "gaussian", "classification": "gaussian", "regression": "mean"}
+SCALE = 0.5
+"""What stands where a mask takes pixels away: noise, its scale in granules' brightness.
+
+For an amount it is the empty medium: what a regression answers to noise is an accident.
+"""
 
 COMPUTE = Compute()
 WIDTHS = (8, 8, 16, 16, 16, 8)
@@ -66,7 +70,7 @@ def trained_network(
 
     def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         drawn = _batches(x[HELD_OUT:], y[HELD_OUT:], effort.steps, seed, epoch)
-        return drawn if task == "image" else _with_noise(drawn, task, seed, epoch)
+        return _undecided(drawn, seed, epoch) if task == "classification" else drawn
 
     fit_predictor(
         net,
@@ -74,7 +78,8 @@ def trained_network(
         steps=effort.steps,
         validation=[(x[:HELD_OUT], y[:HELD_OUT])],
         task=task,
-        plan=Plan(lr=5e-3, epochs=effort.epochs),
+        # one number per field teaches less than an image of them, and costs less
+        plan=Plan(lr=5e-3, epochs=effort.epochs * (1 if task == "image" else 2)),
         compute=COMPUTE,
         folder=folder,
         identity={"task": task, "size": list(size), "seed": seed, "fields": effort.fields},
@@ -124,7 +129,7 @@ def trained_masks(
 
 def goal(task: Task) -> Objective:
     """What masks are trained for: the evidence covers 3 to 10 % of a field."""
-    return replace(PRESETS[task], areas=(0.02, 0.3), noise=NOISE, noise_scale=SCALE)
+    return replace(PRESETS[task], areas=(0.02, 0.3), noise=FILLS[task], noise_scale=SCALE)
 
 
 def _fresh(task: Task, dims: int, seed: int) -> nn.Module:
@@ -139,17 +144,21 @@ def _drawn(task: Task, size: Sequence[int], count: int, seed: int) -> tuple[Tens
     """Fields and their answers.
 
     In half of them the decoy is at the other end of its range, so that it goes with nothing: the
-    network that judges methods must not have learned to use it.
+    network that judges methods must not have learned to use it. An amount must be learned from
+    nothing upwards, so a quarter of its fields have no evidence, as its counterfactuals have.
     """
-    fields = [
-        field(task, size, seed=seed, index=i, changed="decoy" if i // 2 % 2 else None)
-        for i in range(count)
-    ]
+    fields = [field(task, size, seed=seed, index=i, changed=_change(task, i)) for i in range(count)]
     x = torch.stack([torch.from_numpy(one.image) for one in fields])
     if task == "image":
         return x, torch.stack([torch.as_tensor(one.target) for one in fields])
     answers = torch.tensor([float(one.target) for one in fields])
     return x, answers.long() if task == "classification" else answers[:, None]
+
+
+def _change(task: Task, index: int) -> Edit | None:
+    if task == "regression" and index % 4 == 1:
+        return "evidence"
+    return "decoy" if index // 2 % 2 else None
 
 
 def _batches(
@@ -164,15 +173,16 @@ def _batches(
         yield COMPUTE.move(image), answer.flip(axes) if answer.ndim == x.ndim else answer
 
 
-def _with_noise(
-    batches: Iterator[tuple[Tensor, Tensor]], task: Task, seed: int, epoch: int
+def _undecided(
+    batches: Iterator[tuple[Tensor, Tensor]], seed: int, epoch: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """With every batch an image of noise, which shows nothing: either class, or no amount.
+    """With every batch an image of noise, once for either class.
 
-    Or what a network answers where a mask leaves noise is an accident of its training. A classifier
-    makes one class its answer to everything empty; such an answer has no evidence to be found.
+    Or a classifier makes one class its answer to everything that shows nothing; such an answer has
+    no evidence, and nothing could be planted for it.
     """
-    nothing = torch.tensor([0, 1] if task == "classification" else [[amount(())]] * 2)
     for step, (x, y) in enumerate(batches):
-        noise = fill_batch(x[:1], NOISE, scale=SCALE, seed=seed_of(seed, epoch), step=step)
-        yield COMPUTE.move(torch.cat([x, noise, noise])), torch.cat([y, nothing.to(y)])
+        seeded = seed_of(seed, epoch)
+        noise = fill_batch(x[:1], FILLS["classification"], scale=SCALE, seed=seeded, step=step)
+        both = torch.arange(2).to(y)
+        yield COMPUTE.move(torch.cat([x, noise, noise])), torch.cat([y, both])
