@@ -239,8 +239,8 @@ def _ten_blocks(x: Tensor) -> Tensor:
 
 
 def _forwards(net: nn.Module, x: Tensor, copies: int) -> None:
-    """The model alone, on as many versions of the batch as the work needs, about 128 at once."""
-    group = max(1, 128 // len(x))
+    """The model alone, on as many versions of the batch as the work needs; 2^17 pixels at once."""
+    group = max(1, 2**17 // x.numel())
     with torch.no_grad():
         for start in range(0, copies, group):
             net(x.repeat(min(group, copies - start), 1, 1, 1))

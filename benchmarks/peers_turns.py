@@ -35,7 +35,7 @@ class Scale:
 
     def short(self) -> "Scale":
         """For a second setting beside the one that is judged."""
-        return replace(self, least=min(3, self.least), most=3, seconds=0.0)
+        return replace(self, least=min(5, self.least), most=5, seconds=0.0)
 
 
 QUICK = Scale(quick=True, least=1, most=1, seconds=0.0)

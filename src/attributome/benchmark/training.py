@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from attributome.benchmark.scenes import Edit, Task, field
+from attributome.core.arrays import mix, top_share
 from attributome.core.compute import Compute
-from attributome.core.fills import fill_batch
+from attributome.core.fills import blur, fill_batch
 from attributome.core.seeds import rng, seed_of
 from attributome.core.training import Plan
 from attributome.core.types import Predictor, Progress, Target, silent
@@ -112,7 +113,8 @@ def trained_masks(
         model,
         target,
         goal=goal(task),
-        plan=Plan(lr=5e-3, epochs=effort.epochs),
+        # what a class is worth shows over a whole batch only, so it takes longer to learn
+        plan=Plan(lr=5e-3, epochs=effort.epochs * (3 if task == "classification" else 1)),
         batches=lambda epoch: (
             part for part, _ in _batches(x[HELD_OUT:], y[HELD_OUT:], effort.steps, seed, epoch)
         ),
@@ -176,13 +178,20 @@ def _batches(
 def _undecided(
     batches: Iterator[tuple[Tensor, Tensor]], seed: int, epoch: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """With every batch an image of noise, once for either class.
+    """With every batch its fields half in noise, and an image of noise once for either class.
 
-    Or a classifier makes one class its answer to everything that shows nothing; such an answer has
-    no evidence, and nothing could be planted for it.
+    Or a classifier makes one class its answer to whatever shows nothing; such an answer has no
+    evidence, and nothing could be planted for it.
     """
     for step, (x, y) in enumerate(batches):
-        seeded = seed_of(seed, epoch)
-        noise = fill_batch(x[:1], FILLS["classification"], scale=SCALE, seed=seeded, step=step)
+        words = ("benchmark", "noise", epoch, step)
+        draw = torch.Generator().manual_seed(seed_of(seed, *words))
+        noise = fill_batch(
+            x, FILLS["classification"], scale=SCALE, seed=seed_of(seed, *words), step=0
+        )
+        blobs = blur(torch.randn(x[:, :1].shape, generator=draw), draw, 1.0)
+        shares = torch.rand(len(x), generator=draw)
+        partly = mix(x, top_share(blobs, shares), noise)
         both = torch.arange(2).to(y)
-        yield COMPUTE.move(torch.cat([x, noise, noise])), torch.cat([y, both])
+        seen = torch.cat([x, partly, noise[:1], noise[:1]])
+        yield COMPUTE.move(seen), torch.cat([y, y, both])
