@@ -39,7 +39,7 @@ def named(at_once: int) -> str:
     return f"perturbations_per_eval={at_once}"
 
 
-SAMPLED = (named(1), named(64))
+SAMPLED = (named(1), named(16), named(64), named(256))
 
 
 def kernel_shap(scale: Scale) -> Row:
@@ -146,7 +146,7 @@ def _kernel_shap(
     return in_turns(
         {
             "ours": ours,
-            **{named(k): captums(k) for k in (1, 64)},
+            **{named(k): captums(k) for k in (1, 16, 64, 256)},
             "floor": lambda: _forwards(net, x, evaluations),
         },
         scale,

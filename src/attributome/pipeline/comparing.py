@@ -78,7 +78,6 @@ def checks(
         if name not in COMPLETE:
             continue
         baseline = params.get("baseline", 0.0)
-        with work.compute.autocast():
-            error = completeness(work.compute.move(maps[name]), study.model, x, target, baseline)
+        error = completeness(work.compute.move(maps[name]), study.model, x, target, baseline)
         rows.append({"method": name, "completeness_error": error.item()})
     return rows

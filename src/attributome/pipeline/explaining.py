@@ -7,6 +7,7 @@ import numpy as np
 from attributome.core.errors import DataError
 from attributome.core.targets import describe
 from attributome.core.types import Explainer
+from attributome.explain import HALF
 from attributome.masks.fit import mask_explainer
 from attributome.masks.generator import load_generator
 from attributome.pipeline.checking import LEARNED
@@ -66,7 +67,8 @@ def explain_field(
             maps = explainer_over(work, study, field, mask, study.target)(field.x)[0].numpy()
         else:
             explainer = explainer_for(work, study, backgrounds, named, params, field)
-            maps = explainer_over(work, study, field, explainer, target)(field.x)[0].numpy()
+            over = explainer_over(work, study, field, explainer, target, half=named in HALF)
+            maps = over(field.x)[0].numpy()
         if not np.isfinite(maps).all():
             raise DataError(f"{named} gave numbers that are not finite for sample {name!r}")
         arrays[f"map_{named}"] = maps

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from torch import Tensor
 
 from attributome.core.arrays import pearson
+from attributome.core.compute import Compute
 from attributome.core.fills import fill_for
 from attributome.core.probe import predict
 from attributome.core.types import Explainer, Predictor, Target
@@ -21,14 +23,24 @@ DRAW_SEED = 1  # another noise than any that the generator was trained with
 
 def predictor_over(work: Work, study: Subject, field: Field) -> Predictor:
     """The predictor for fields of this size: by windows where it answers with images."""
-    return _over(work, study, field, lambda x: predict(study.model, x))
+    return _over(work, study, field, lambda x: predict(study.model, x), work.compute)
 
 
 def explainer_over(
-    work: Work, study: Subject, field: Field, explainer: Explainer, target: Target
+    work: Work,
+    study: Subject,
+    field: Field,
+    explainer: Explainer,
+    target: Target,
+    *,
+    half: bool = True,
 ) -> Predictor:
-    """A method for fields of this size, by windows where that is possible."""
-    return _over(work, study, field, lambda x: explainer(study.model, x, target))
+    """A method for fields of this size, by windows where that is possible.
+
+    With `half` off in float32, whatever precision the job runs in.
+    """
+    compute = work.compute if half else replace(work.compute, precision="fp32")
+    return _over(work, study, field, lambda x: explainer(study.model, x, target), compute)
 
 
 def fill_of(field: Field, goal: Objective, *, scale: float | None = None) -> Tensor:
@@ -68,17 +80,23 @@ def window_that_fits(size: Sequence[int], most: int = MOST_AT_ONCE) -> tuple[int
     return tuple(window)
 
 
-def _over(work: Work, study: Subject, field: Field, call: Callable[[Tensor], Tensor]) -> Predictor:
+def _over(
+    work: Work,
+    study: Subject,
+    field: Field,
+    call: Callable[[Tensor], Tensor],
+    compute: Compute,
+) -> Predictor:
     asked = work.job.explain
     if study.inspection.output == "image":
         window = seen_at_once(work, study, field)
         return windowed(
-            call, window=window, overlap=asked.overlap, batch=asked.batch, compute=work.compute
+            call, window=window, overlap=asked.overlap, batch=asked.batch, compute=compute
         )
 
     def whole(x: Tensor) -> Tensor:
-        with work.compute.autocast():
-            return call(work.compute.move(x)).detach().float().cpu()
+        with compute.autocast():
+            return call(compute.move(x)).detach().float().cpu()
 
     return whole
 
