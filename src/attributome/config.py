@@ -73,6 +73,7 @@ class MasksJob(Training):
     noise: str = Field("gaussian", description="what replaces pixels that are masked out")
     noise_scale: float | None = Field(None, gt=0, description="None: searched")
     noise_floor: float = Field(0.2, description="the search wants the predictor's PCC below this")
+    starts: int = Field(8, ge=1, description="random generators of which the best is trained")
     grain: int = Field(4, ge=1, le=16, description="smallest detail of a mask in pixels")
     areas: tuple[float, float] | None = Field(
         None, description="smallest and largest mask size that training draws; None: the preset's"

@@ -6,13 +6,14 @@ import torch.nn.functional as F
 
 from attributome.core.arrays import top_share
 from attributome.core.compute import Compute
-from attributome.core.errors import DataError
+from attributome.core.errors import DataError, UsageError
 from attributome.core.fills import fill_for
 from attributome.core.targets import Logit, Output, OutputSum
 from attributome.core.training import Plan
 from attributome.masks.fit import fit_masks, mask_explainer
 from attributome.masks.generator import Design, generator_for, load_generator, save_generator
 from attributome.masks.objective import PRESETS
+from attributome.masks.start import choose_start
 from attributome.metrics.faithfulness import efficacy
 
 CPU = Compute()
@@ -167,3 +168,39 @@ def test_training_resumes_to_the_same_masks(tmp_path):
     for name, value in straight.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
         assert torch.equal(again.state_dict()[name], value), name
+
+
+def test_training_begins_from_the_best_of_several_rankings_and_of_their_opposites():
+    """Turned round, the generator ranks what the predictor does not read first; it is noticed."""
+    generator, images = fresh(2, "prediction"), [draw(2, 8, 5, True)]
+    goal = PRESETS["image"]
+    before = {name: value.clone() for name, value in generator.state_dict().items()}
+
+    def begin(starts):
+        generator.load_state_dict(before)
+        return choose_start(
+            generator, left_half, OutputSum(), goal=goal, images=images, starts=starts, seed=0
+        )
+
+    alone = begin(1)
+    signed = generator.state_dict()["net.final_conv.weight"]
+    original = before["net.final_conv.weight"]
+    assert torch.equal(signed, original) or torch.equal(signed, -original)
+    several = begin(6)
+    assert several > alone
+    assert begin(6) == several
+    generator.load_state_dict(
+        {n: -v if n.startswith("net.final_conv") else v for n, v in before.items()}
+    )
+    turned = choose_start(
+        generator, left_half, OutputSum(), goal=goal, images=images, starts=1, seed=0
+    )
+    assert turned == alone  # whichever sign it came with
+
+
+def test_no_start_at_all_is_refused():
+    with pytest.raises(UsageError, match="0 starts"):
+        choose_start(
+            fresh(2, "prediction"), left_half, OutputSum(), goal=PRESETS["image"],
+            images=[draw(2, 2, 5, True)], starts=0, seed=0,
+        )  # fmt: skip

@@ -122,6 +122,7 @@ def trained_masks(
         validation=[COMPUTE.move(x[:HELD_OUT])],
         compute=COMPUTE,
         seed=seed,
+        starts=1,  # as the published table was made
         folder=folder,
         identity={"size": list(size), "fields": effort.fields},
         progress=progress,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -17,6 +18,10 @@ from attributome.core.types import Explainer, Images, Maps, Predictor, Progress,
 from attributome.masks.condition import CONDITIONS
 from attributome.masks.generator import Generator
 from attributome.masks.objective import Objective, agreement, as_mask, comparable, loss_terms
+from attributome.masks.start import choose_start
+
+TRIED = 2
+"""Batches on which starts are compared."""
 
 SIZES = (0.02, 0.05, 0.1, 0.2, 0.3)
 """Mask sizes at which held-out efficacy is measured; its mean decides which epoch is best."""
@@ -34,6 +39,7 @@ def fit_masks(
     validation: Sequence[Images],
     compute: Compute,
     seed: int = 0,
+    starts: int = 8,
     folder: Path | None = None,
     identity: Mapping[str, object] | None = None,
     progress: Progress = silent,
@@ -42,7 +48,8 @@ def fit_masks(
 
     `batches(epoch)` yields `steps` batches of images, or pairs of images and a weight that says
     inside which region the outputs must agree. What is best is judged on `validation` by the
-    binary masks, for every form alike: 1 − mean efficacy over `SIZES`.
+    binary masks, for every form alike: 1 − mean efficacy over `SIZES`. Training begins from the
+    best of `starts` random generators and their negatives (see `start.py`).
     """
     condition = CONDITIONS[generator.design.condition]
 
@@ -60,6 +67,12 @@ def fit_masks(
         curve = _held_out(generator, model, target, goal, validation)
         return {"loss": 1 - sum(curve.values()) / len(curve), "pcc": curve[0.1]}
 
+    with still(model), torch.no_grad(), compute.autocast():
+        some = [x[0] if isinstance(x, tuple) else x for x in islice(batches(0), TRIED)]
+        begun = choose_start(
+            generator, model, target, goal=goal, images=some, starts=starts, seed=seed
+        )
+        progress(0.0, f"best of {starts} starts: agreement {begun:.3f}")
     with still(model):
         story = fit(
             generator,

@@ -106,6 +106,7 @@ def train_masks(work: Work) -> Path:
                 validation=[work.compute.move(x) for x, _ in _held_out(work, asked)],
                 compute=work.compute,
                 seed=work.job.seed,
+                starts=asked.starts,
                 folder=folder,
                 identity=work.run.asked,
                 progress=progress,

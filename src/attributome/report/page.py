@@ -152,8 +152,7 @@ def _chosen(facts: Facts) -> list[str]:
     noise, cut = facts.choices.get("noise") or {}, facts.choices.get("threshold") or {}
     found = []
     if noise:
-        kind, scale = noise.get("kind", ""), noise.get("scale", "–")
-        found.append(f"What the mask does not keep is replaced by {kind} noise of scale {scale}.")
+        found.append(f"What the mask does not keep is replaced by {words.fill_with_scale(facts)}.")
     if cut:
         value = cut.get("value")
         found.append(

@@ -41,6 +41,13 @@ def fill(facts: Facts) -> str:
     return FILLS.get(str(noise), "noise")
 
 
+def fill_with_scale(facts: Facts) -> str:
+    """The same, with the strength of a noise."""
+    noise = facts.choices.get("noise") or {}
+    drawn = fill(facts) == "noise"
+    return f"{noise.get('kind', '')} noise of scale {noise.get('scale', '–')}" if drawn else fill(facts)
+
+
 def channels(facts: Facts) -> tuple[str, str]:
     """The names of what goes into the predictor and of what comes out."""
     notes = [example.note for example in facts.examples]
