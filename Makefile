@@ -18,7 +18,7 @@ FEW := $(shell [ "$$(getconf _NPROCESSORS_ONLN)" -le 2 ] && echo OMP_NUM_THREADS
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 .PHONY: help demo test check format format-check lint types contracts docs bench bench-peers forms planted \
-  real-jump real-blood slow real browser clean
+  real-jump real-blood real-mirna slow real browser clean
 .DEFAULT_GOAL := help
 
 help: ## print this list
@@ -69,6 +69,9 @@ planted: $(READY) ## which method to believe: the planted benchmark, into runs/p
 bench-peers: $(PEERS) ## measure us beside the peers, into benchmarks/peers.json
 	$(FEW) .venv-peers/bin/python benchmarks/peers.py
 
+real-mirna: $(PEERS) ## pairs of a miRNA and a site beside the upstream network and the peers, into runs/mirna
+	$(FEW) .venv-peers/bin/python examples/real_mirna.py
+
 slow: $(READY) ## run the tests that take minutes
 	$(PYTEST) -m slow
 
@@ -98,4 +101,5 @@ $(PEERS): pyproject.toml constraints.txt benchmarks/peers.txt
 	$(PYTHON) -m venv .venv-peers
 	PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
 	  .venv-peers/bin/pip install --quiet -c constraints.txt -r benchmarks/peers.txt -e .
+	.venv-peers/bin/pip install --quiet --no-deps complexcgr==0.8.0  # it asks for numpy 1, and runs with 2
 	@touch $@

@@ -16,8 +16,8 @@ from attributome.quality import CHECKS
 from test_readme import python_of
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGES = [*sorted((DOCS / "methods").glob("*.md")), *(DOCS / f"{name}.md" for name in
-                                                    ("targets", "metrics", "trust"))]  # fmt: skip
+OTHERS = ("targets", "metrics", "trust", "fcgr")
+PAGES = [*sorted((DOCS / "methods").glob("*.md")), *(DOCS / f"{name}.md" for name in OTHERS)]
 
 
 def rows(page: Path, columns: int) -> dict[str, list[str]]:

@@ -4,7 +4,7 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,6 +21,9 @@ class Section(BaseModel):
     """A part of a job. Unknown keys are refused; values are not converted behind one's back."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+AnyJob = TypeVar("AnyJob", bound=Section)
 
 
 class Data(Section):
@@ -141,6 +144,13 @@ class Job(Section):
 
 def read_job(path: Path | None, changes: Mapping[str, Any] | None = None) -> Job:
     """A job from a TOML file and from `section.key` changes, which go first."""
+    return read_as(Job, path, changes)
+
+
+def read_as(
+    kind: type[AnyJob], path: Path | None, changes: Mapping[str, Any] | None = None
+) -> AnyJob:
+    """The same for a job of any kind."""
     values: dict[str, Any] = {}
     if path is not None:
         try:
@@ -150,7 +160,7 @@ def read_job(path: Path | None, changes: Mapping[str, Any] | None = None) -> Job
         except tomllib.TOMLDecodeError as error:
             raise UsageError(f"the job {path} is not TOML: {error}") from error
     put(values, changes or {})
-    return job_from(values, str(path) if path else "the flags")
+    return checked(kind, values, str(path) if path else "the flags")
 
 
 def put(values: dict[str, Any], changes: Mapping[str, Any]) -> None:
@@ -166,10 +176,15 @@ def put(values: dict[str, Any], changes: Mapping[str, Any]) -> None:
 
 def job_from(values: Mapping[str, Any], where: str) -> Job:
     """Check plain values, and say in one sentence what the first mistake is."""
+    return checked(Job, values, where)
+
+
+def checked(kind: type[AnyJob], values: Mapping[str, Any], where: str) -> AnyJob:
+    """The same for a job of any kind."""
     try:
-        return Job.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise UsageError(f"{where}: {_sentence(error)}") from error
+        raise UsageError(f"{where}: {_sentence(kind, error)}") from error
 
 
 def example(job: Job) -> str:
@@ -213,13 +228,13 @@ def _toml(value: object) -> str:
     return repr(value)
 
 
-def _sentence(error: ValidationError) -> str:
+def _sentence(kind: type[BaseModel], error: ValidationError) -> str:
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
     dotted = ".".join(path)
     if first["type"] != "extra_forbidden":
         return f"{dotted} is {first['input']!r}, but {first['msg'][0].lower()}{first['msg'][1:]}"
-    section: type[BaseModel] = Job
+    section = kind
     for name in path[:-1]:
         inner = section.model_fields[name].annotation
         section = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else section

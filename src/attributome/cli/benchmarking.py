@@ -22,7 +22,7 @@ class Size(StrEnum):
 Tasks = Annotated[
     list[str] | None, typer.Option("--task", help="image, classification, regression; repeatable.")
 ]
-Dims = Annotated[list[int] | None, typer.Option("--dims", help="2, 3; repeatable [2].")]
+Dims = Annotated[list[int] | None, typer.Option("--dims", help="2 (the default) or 3; repeatable.")]
 Methods = Annotated[
     list[str] | None,
     typer.Option("--method", help="Only these, and the controls."),

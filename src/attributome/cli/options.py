@@ -29,7 +29,7 @@ class Precision(StrEnum):
 JobFile = Annotated[
     Path | None, typer.Argument(metavar="[JOB]", help="A job as TOML (see `attributome init`).")
 ]
-Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run [runs/<name>].")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run, else runs/<name>.")]
 Images = Annotated[str, typer.Option("--images", help="A folder, a glob, or a CSV/Parquet table.")]
 Inputs = Annotated[
     list[str] | None, typer.Option("--input", help="Input channel; repeat for more.")

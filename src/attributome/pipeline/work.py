@@ -41,6 +41,17 @@ def unheard(_line: str) -> None:
     """Told to nobody."""
 
 
+@contextmanager
+def timed(run: Run, bars: Bars, stage: str) -> Iterator[Progress]:
+    """Add the seconds that a stage takes to what it took before it was interrupted."""
+    started, before = monotonic(), run.load(f"times/{stage}") or {"seconds": 0.0}
+    try:
+        yield bars(stage.replace("_", " "))
+    finally:
+        seconds = before["seconds"] + monotonic() - started
+        run.save(f"times/{stage}", {"seconds": round(seconds, 2)})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """A job under way. Verbs take it and add to its run."""
@@ -55,13 +66,9 @@ class Work:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[Progress]:
-        """Add the seconds that a stage takes to what it took before it was interrupted."""
-        started, before = monotonic(), self.run.load(f"times/{stage}") or {"seconds": 0.0}
-        try:
-            yield self.bars(stage.replace("_", " "))
-        finally:
-            seconds = before["seconds"] + monotonic() - started
-            self.run.save(f"times/{stage}", {"seconds": round(seconds, 2)})
+        """The progress of a stage, whose seconds the run keeps."""
+        with timed(self.run, self.bars, stage) as progress:
+            yield progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

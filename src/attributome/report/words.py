@@ -44,8 +44,9 @@ def fill(facts: Facts) -> str:
 def fill_with_scale(facts: Facts) -> str:
     """The same, with the strength of a noise."""
     noise = facts.choices.get("noise") or {}
-    drawn = fill(facts) == "noise"
-    return f"{noise.get('kind', '')} noise of scale {noise.get('scale', '–')}" if drawn else fill(facts)
+    if fill(facts) != "noise":
+        return fill(facts)
+    return f"{noise.get('kind', '')} noise of scale {noise.get('scale', '–')}"
 
 
 def channels(facts: Facts) -> tuple[str, str]:

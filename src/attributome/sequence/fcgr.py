@@ -13,14 +13,14 @@ value is the share of the windows that are this k-mer. A flat pixel is row · 2^
 from functools import cache
 
 import numpy as np
-from jaxtyping import Float, Int, Int32
+from jaxtyping import Float32, Int, Int32
 
 from attributome.core.errors import UsageError
-from attributome.sequence.alphabet import LETTERS, UNKNOWN, Strands
+from attributome.sequence.alphabet import LETTERS, Strands
 
 LARGEST = 8
-_X = np.array([0, 1, 1, 0], np.int32)  # of A, C, G, T
-_Y = np.array([0, 0, 1, 1], np.int32)
+X = np.array([0, 1, 1, 0], np.int32)  # of A, C, G, T
+Y = np.array([0, 0, 1, 1], np.int32)
 
 
 def check_k(k: int) -> None:
@@ -36,8 +36,8 @@ def pixel_of(kmer: str) -> tuple[int, int]:
         raise UsageError(f"{kmer!r} is no k-mer: its letters must be of {LETTERS}")
     codes = [LETTERS.index(letter) for letter in kmer]
     return (
-        sum(int(_Y[code]) << i for i, code in enumerate(codes)),
-        sum(int(_X[code]) << i for i, code in enumerate(codes)),
+        sum(int(Y[code]) << i for i, code in enumerate(codes)),
+        sum(int(X[code]) << i for i, code in enumerate(codes)),
     )
 
 
@@ -54,7 +54,7 @@ def kmers(k: int) -> tuple[str, ...]:
     return tuple(found)
 
 
-_AT = {(int(_Y[code]), int(_X[code])): letter for code, letter in enumerate(LETTERS)}
+_AT = {(int(Y[code]), int(X[code])): letter for code, letter in enumerate(LETTERS)}
 
 
 @cache
@@ -75,18 +75,33 @@ def windows(batch: Strands, k: int) -> Int32[np.ndarray, "b windows"]:
     Those are windows with an N, and windows behind the end of a shorter sequence.
     """
     check_k(k)
-    codes = batch.codes
-    count = max(codes.shape[1] - k + 1, 0)
-    x, y = np.append(_X, 0)[codes], np.append(_Y, 0)[codes]
-    row = np.zeros((len(codes), count), np.int32)
-    column = np.zeros_like(row)
-    whole = np.ones(row.shape, bool)
-    for i in range(k):
-        there = slice(i, i + count)
-        row += y[:, there] << i
-        column += x[:, there] << i
-        whole &= codes[:, there] < UNKNOWN
-    found: np.ndarray = np.where(whole, (row << k) + column, np.int32(-1))
+    rows, length = batch.codes.shape
+    if not rows or length < k:
+        return np.empty((rows, max(length - k + 1, 0)), np.int32)
+    found = np.empty(rows * length, np.int32)  # as one long sequence, which is faster; then the
+    found[: rows * length - k + 1] = _words(_letters(k).take(batch.codes.reshape(-1)), k)
+    found = found.reshape(rows, length)[:, : length - k + 1]  # windows over two rows are dropped
+    return np.where(found < 4**k, found, np.int32(-1))
+
+
+@cache
+def _letters(k: int) -> Int32[np.ndarray, " letters"]:
+    """What a letter adds to the pixel of a word that it begins; N, more than any word has."""
+    table = np.append((Y << k) + X, np.int32(4**k))
+    table.setflags(write=False)
+    return table
+
+
+def _words(letters: Int32[np.ndarray, " length"], k: int) -> Int32[np.ndarray, " words"]:
+    """Σ letter_i 2^(i-1) of each window: words of half the length twice, and the odd letter."""
+    if k == 1:
+        return letters
+    half, count = k // 2, len(letters) - k + 1
+    halves = _words(letters, half)
+    found: np.ndarray = halves[half : half + count] << half
+    found += halves[:count]
+    if k % 2:
+        found += letters[k - 1 :] << (k - 1)
     return found
 
 
@@ -96,13 +111,24 @@ def window_counts(batch: Strands, k: int) -> Int[np.ndarray, " b"]:
     return counts
 
 
-def fcgr(batch: Strands, k: int) -> Float[np.ndarray, "b 1 n n"]:
+def fcgr(batch: Strands, k: int) -> Float32[np.ndarray, "b 1 n n"]:
     """Images in float32. They sum to 1, and to less where windows with N were left out."""
-    at = windows(batch, k)
-    row, start = np.nonzero(at >= 0)
-    pixels = 4**k
-    counts = np.bincount(row * pixels + at[row, start], minlength=len(batch) * pixels)
-    shares = counts.reshape(len(batch), pixels) / np.maximum(window_counts(batch, k), 1)[:, None]
-    size = 1 << k
-    image: np.ndarray = shares.astype(np.float32).reshape(len(batch), 1, size, size)
-    return image
+    shares = shares_of(windows(batch, k), window_counts(batch, k), 4**k)
+    return shares.reshape(len(batch), 1, 1 << k, 1 << k)
+
+
+def shares_of(
+    cells: Int32[np.ndarray, "b windows"], totals: Int[np.ndarray, " b"], size: int
+) -> Float32[np.ndarray, "b size"]:
+    """How many windows have each cell, over the total of the sequence; those at -1 are left out.
+
+    Nearly all cells are 0 and come from the system as such: only the others are touched. Whole
+    numbers are added up and divided once, so nothing depends on the order of the windows.
+    """
+    flat = np.zeros(len(cells) * size, np.float32)
+    there = cells >= 0
+    at = (cells + np.arange(0, len(flat), size)[:, None])[there]
+    np.add.at(flat, at, np.float32(1))
+    of = np.broadcast_to(totals.astype(np.float32)[:, None], cells.shape)[there]
+    flat[at] = flat[at] / of  # a cell of several windows gets the same number several times
+    return flat.reshape(len(cells), size)

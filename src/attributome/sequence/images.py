@@ -8,13 +8,14 @@ unless two windows with the same k-mer share a channel.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int32
 from torch import Tensor
 
 from attributome.core.errors import UsageError
 from attributome.sequence.alphabet import Strands
-from attributome.sequence.fcgr import check_k, window_counts, windows
+from attributome.sequence.fcgr import check_k, shares_of, window_counts, windows
 
 Image = Float[Tensor, "b bins n n"]
 
@@ -46,15 +47,17 @@ class Encoding:
 
 def cells_of(batch: Strands, k: int, bins: int) -> Int[Tensor, "b windows"]:
     """For each window, its flat (channel, pixel) in the image; -1 where it has none."""
-    at = torch.from_numpy(windows(batch, k)).long()
-    channel = torch.arange(at.shape[1]).clamp(max=bins - 1)
-    return torch.where(at >= 0, channel * 4**k + at, -1)
+    return torch.from_numpy(_cells(batch, k, bins)).long()
 
 
 def images(batch: Strands, k: int, bins: int = 1, device: torch.device | str = "cpu") -> Image:
     """Images of a batch in float32: counts divided by L - k + 1."""
-    totals = torch.from_numpy(window_counts(batch, k)).clamp(min=1)
-    return scattered(cells_of(batch, k, bins).to(device), totals.to(device), k, bins)
+    totals = window_counts(batch, k)
+    if torch.device(device).type != "cpu":  # a few indices travel there and not the zeros
+        there = torch.from_numpy(totals).clamp(min=1).to(device)
+        return scattered(cells_of(batch, k, bins).to(device), there, k, bins)
+    flat = torch.from_numpy(shares_of(_cells(batch, k, bins), totals, bins * 4**k))
+    return flat.view(len(batch), bins, 1 << k, 1 << k)
 
 
 def scattered(
@@ -63,8 +66,18 @@ def scattered(
     """Count the windows of each cell, those at -1 left out, and divide by `totals`.
 
     Whole numbers are added up and divided once, so an image does not depend on the order of its
-    windows and equals `fcgr` to the bit.
+    windows and equals `fcgr` to the bit. Only cells with a window are touched again.
     """
     flat = torch.zeros(len(cells), bins * 4**k, device=cells.device)
-    flat.scatter_add_(1, cells.clamp(min=0), (cells >= 0).float())
-    return (flat / totals[:, None]).view(len(cells), bins, 1 << k, 1 << k)
+    at = cells.clamp(min=0)
+    flat.scatter_add_(1, at, (cells >= 0).float())
+    flat.scatter_(1, at, flat.gather(1, at) / totals[:, None])  # the same number for one cell
+    return flat.view(len(cells), bins, 1 << k, 1 << k)
+
+
+def _cells(batch: Strands, k: int, bins: int) -> Int32[np.ndarray, "b windows"]:
+    at = windows(batch, k)
+    if bins == 1:
+        return at
+    channel = np.minimum(np.arange(at.shape[1], dtype=np.int32), bins - 1)
+    return np.where(at >= 0, channel * np.int32(4**k) + at, np.int32(-1))
