@@ -23,11 +23,11 @@ from torch import Tensor, nn
 
 from attributome.core.targets import Difference
 from attributome.sequence.alphabet import strands
-from attributome.sequence.branches import images_of
-from attributome.sequence.pair_gradients import integrated_gradients_by_branch
-from attributome.sequence.references import Context
+from attributome.sequence.evidence.branches import images_of
+from attributome.sequence.evidence.pair_gradients import integrated_gradients_by_branch
+from attributome.sequence.evidence.references import Context
+from attributome.sequence.networks.upstream import TwoBranch
 from attributome.sequence.tracks import BRANCHES
-from attributome.sequence.upstream import TwoBranch
 
 BOUNDS = {"ig_ratio_captum": 2.0}
 CLOSE = 1e-4

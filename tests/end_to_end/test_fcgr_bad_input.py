@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from attributome.sequence.planted import write_planted_pairs
+from attributome.sequence.pairs.planted import write_planted_pairs
 from end_to_end.jobs import call, halves, sentence
 
 MIRNA, SITE, LABEL = "mature_miRNA_Transcript", "mRNA_Site_Transcript", "validation"

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from attributome.sequence.fcgr import kmers, pixel_of
-from attributome.sequence.planted import write_planted_pairs
+from attributome.sequence.pairs.planted import write_planted_pairs
 from end_to_end.jobs import call, halves, sentence
 
 LET7 = "UGAGGUAGUAGGUUGUAUAGUU"

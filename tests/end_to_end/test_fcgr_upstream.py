@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from attributome.sequence.planted import write_planted_pairs
-from attributome.sequence.upstream import TwoBranch
+from attributome.sequence.networks.upstream import TwoBranch
+from attributome.sequence.pairs.planted import write_planted_pairs
 from end_to_end.jobs import call, halves, sentence
 
 METHODS = (

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from attributome.sequence.explainers import DEFAULT
-from attributome.sequence.planted import write_planted_pairs
+from attributome.sequence.evidence.explainers import DEFAULT
+from attributome.sequence.pairs.planted import write_planted_pairs
 from attributome.store import Run
 from end_to_end.jobs import call, differing, halves, sentence, start, summary
 

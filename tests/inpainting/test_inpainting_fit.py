@@ -333,7 +333,7 @@ def test_other_losses_are_trained_and_watched_beside_the_mse(loss):
     assert story.best == min(row["val_mse"] for row in story.rows)
 
 
-def test_examples_are_written_once_and_predicted_after_every_epoch(tmp_path):
+def test_examples_are_predicted_after_every_epoch(tmp_path):
     given = cells()
     story = train(net := network(), given, tmp_path, examples=3, plan=Plan(lr=1e-2, epochs=2))
     home = tmp_path / "examples"
@@ -464,11 +464,13 @@ def test_what_cannot_be_trained_is_refused(name):
         train(network(), **more())
 
 
-def test_a_folder_of_another_training_is_refused(tmp_path):
+def test_a_folder_of_another_training_is_refused_and_stays_as_it_was(tmp_path):
     plan = Plan(epochs=1)
     train(network(), folder=tmp_path, plan=plan)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
     brighter = cells()
     brighter.crops[:] *= 1.5
     for change in ({"loss": "l1"}, {"seed": 1}, {"augment": False}, {"given": brighter}):
         with pytest.raises(DataError, match="made with other settings, data"):
             train(network(), **{"folder": tmp_path, "plan": plan} | change)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from attributome.core.errors import DataError
-from attributome.sequence.audit import LEAKS, audit, near_sites
-from attributome.sequence.flags import Facts, Flag, judge
-from attributome.sequence.planted import planted_pairs
-from attributome.sequence.reading import read_pairs
-from attributome.sequence.splits import split_pairs
-from attributome.sequence.trivial import TRIVIAL
+from attributome.sequence.pairs.audit import LEAKS, audit, near_sites
+from attributome.sequence.pairs.flags import Facts, Flag, judge
+from attributome.sequence.pairs.planted import planted_pairs
+from attributome.sequence.pairs.reading import read_pairs
+from attributome.sequence.pairs.splits import split_pairs
+from attributome.sequence.pairs.trivial import TRIVIAL
 
 
 def found(pairs, parts, **options):

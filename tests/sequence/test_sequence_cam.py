@@ -6,12 +6,12 @@ from pair_networks import TARGET, Branched, pairs, row
 from torch import nn
 
 from attributome.core.errors import UsageError
-from attributome.sequence.branches import images_of
-from attributome.sequence.cam import UPSTREAM_LAYERS, enlarge, pair_cam, suffix_labels
+from attributome.sequence.evidence.branches import images_of
+from attributome.sequence.evidence.cam import UPSTREAM_LAYERS, enlarge, pair_cam, suffix_labels
 from attributome.sequence.fcgr import kmers
 from attributome.sequence.images import Encoding
+from attributome.sequence.networks.upstream import TwoBranch
 from attributome.sequence.tracks import BRANCHES
-from attributome.sequence.upstream import TwoBranch
 
 BEHIND_RELU = {"site": "first.2", "mirna": "second.1"}
 

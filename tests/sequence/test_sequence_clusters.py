@@ -5,8 +5,8 @@ import pytest
 
 from attributome.core.errors import DataError, UsageError
 from attributome.sequence.alphabet import strands
-from attributome.sequence.clusters import regions, upstream_clusters
 from attributome.sequence.fcgr import fcgr, pixel_of
+from attributome.sequence.findings.clusters import regions, upstream_clusters
 
 SITE = "TGAGGTAGTAGGTTGTATAGTTACGGACCATTGCAGGACATTCAAAGC"
 

@@ -8,7 +8,13 @@ from sklearn.metrics import roc_auc_score
 
 from attributome.core.errors import DataError, UsageError
 from attributome.sequence.alphabet import reverse_complement, strands
-from attributome.sequence.complementarity import agreement, duplex, in_runs, pairing, pairings
+from attributome.sequence.findings.complementarity import (
+    agreement,
+    duplex,
+    in_runs,
+    pairing,
+    pairings,
+)
 
 SCORES = {"AT": 1, "TA": 1, "CG": 1, "GC": 1, "GT": 0.5, "TG": 0.5}
 

@@ -9,17 +9,23 @@ from hypothesis import strategies as st
 from scipy.stats import binom, false_discovery_control, mannwhitneyu, somersd
 
 from attributome.core.errors import DataError, UsageError
-from attributome.sequence import contrasts
 from attributome.sequence.alphabet import strands
-from attributome.sequence.contrasts import (
+from attributome.sequence.fcgr import kmers
+from attributome.sequence.findings import contrasts
+from attributome.sequence.findings.contrasts import (
     benjamini_hochberg,
     centred_ranks,
     contrast,
     outcome_groups,
     versus,
 )
-from attributome.sequence.fcgr import kmers
-from attributome.sequence.features import by_kmer, by_match, by_pixel, by_position, by_region
+from attributome.sequence.findings.features import (
+    by_kmer,
+    by_match,
+    by_pixel,
+    by_position,
+    by_region,
+)
 
 GROUPS = np.repeat([3, 1, 7], [6, 5, 7])
 LABELS = np.array([1, 0, 0, 1, 0, 1, 1, 1, 0, 0, 1, 0, 0, 0, 0, 1, 1, 0])

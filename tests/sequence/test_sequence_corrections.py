@@ -6,17 +6,17 @@ import torch
 from pair_networks import TARGET, Branched, letters
 
 from attributome.sequence.alphabet import strands
-from attributome.sequence.branches import images_of
-from attributome.sequence.corrections import (
+from attributome.sequence.evidence.branches import images_of
+from attributome.sequence.evidence.corrections import (
     CORRECTIONS,
     UPSTREAM_CORRECTIONS,
     per_share,
     simplex_tangent,
     support_median,
 )
+from attributome.sequence.evidence.pair_gradients import integrated_gradients_by_branch
+from attributome.sequence.evidence.references import Context
 from attributome.sequence.images import images
-from attributome.sequence.pair_gradients import integrated_gradients_by_branch
-from attributome.sequence.references import Context
 
 
 @pytest.fixture

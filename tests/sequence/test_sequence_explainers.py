@@ -10,17 +10,17 @@ from pair_networks import TARGET, Branched, Cut, Linear, Pairing, pairs, row
 
 from attributome.core.errors import UsageError
 from attributome.sequence.alphabet import Strands, strands, text_of
-from attributome.sequence.branches import images_of
-from attributome.sequence.explainers import (
+from attributome.sequence.evidence.branches import images_of
+from attributome.sequence.evidence.explainers import (
     DEFAULT,
     LETTER_METHODS,
     PAIR_METHODS,
     explained,
     from_maps,
 )
-from attributome.sequence.mutagenesis import mutagenesis, positions_of
-from attributome.sequence.pair_gradients import integrated_gradients_by_branch
-from attributome.sequence.references import Context, real, shuffled, substituted
+from attributome.sequence.evidence.mutagenesis import mutagenesis, positions_of
+from attributome.sequence.evidence.pair_gradients import integrated_gradients_by_branch
+from attributome.sequence.evidence.references import Context, real, shuffled, substituted
 from attributome.sequence.tracks import BRANCHES
 
 METHODS = sorted([*PAIR_METHODS, *LETTER_METHODS])

@@ -5,16 +5,16 @@ import torch
 from pair_networks import Branched, pairs
 
 from attributome.core.errors import UsageError
-from attributome.sequence.branches import images_of
-from attributome.sequence.fcgr import pixel_of
-from attributome.sequence.filters import (
+from attributome.sequence.evidence.branches import images_of
+from attributome.sequence.evidence.filters import (
     UPSTREAM_BLOCKS,
     UPSTREAM_FILTERS,
     activations,
     filters,
     strongest_words,
 )
-from attributome.sequence.upstream import TwoBranch
+from attributome.sequence.fcgr import pixel_of
+from attributome.sequence.networks.upstream import TwoBranch
 
 
 def test_filters_are_a_copy_of_the_weights():

@@ -12,8 +12,8 @@ from attributome.core.compute import Compute
 from attributome.core.errors import DataError, UsageError
 from attributome.core.training import Plan
 from attributome.sequence.alphabet import strands
-from attributome.sequence.fit import fit_pairs, new_network, predict_pairs, trained
 from attributome.sequence.images import Encoding
+from attributome.sequence.networks.fit import fit_pairs, new_network, predict_pairs, trained
 
 CPU = Compute()
 KWARGS = {

@@ -8,10 +8,10 @@ from torch import nn
 from attributome.core.errors import UsageError
 from attributome.core.targets import Difference
 from attributome.sequence.alphabet import strands, text_of
-from attributome.sequence.complementarity import agreement, pairings
 from attributome.sequence.fcgr import fcgr, reverse_complement_pixels
+from attributome.sequence.findings.complementarity import agreement, pairings
+from attributome.sequence.findings.interaction import epistasis, mixed_derivative, outer_product
 from attributome.sequence.images import Encoding
-from attributome.sequence.interaction import epistasis, mixed_derivative, outer_product
 
 TARGET = Difference(1, 0)
 MIRNA = strands(["TGAGGTAGTA", "ACGTNACG"])

@@ -8,16 +8,16 @@ from torch import nn
 
 from attributome.core.errors import UsageError
 from attributome.sequence.alphabet import strands
-from attributome.sequence.branches import images_of
-from attributome.sequence.images import Encoding
-from attributome.sequence.kmers import (
+from attributome.sequence.evidence.branches import images_of
+from attributome.sequence.evidence.kmers import (
     kmer_shapley,
     occlusion_kmers,
     players_of,
     shapley,
     shapley_exact,
 )
-from attributome.sequence.references import Context
+from attributome.sequence.evidence.references import Context
+from attributome.sequence.images import Encoding
 from attributome.sequence.tracks import BRANCHES, pixel_map
 
 LIKE = torch.zeros(0, dtype=torch.double)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from attributome.core.errors import DataError
-from attributome.sequence.motifs.meme import Pwm, pwm_of, read_meme, write_meme
-from attributome.sequence.motifs.patterns import Motif, probabilities
+from attributome.sequence.findings.motifs.meme import Pwm, pwm_of, read_meme, write_meme
+from attributome.sequence.findings.motifs.patterns import Motif, probabilities
 
 WRITTEN = """\
 MEME version 4

@@ -12,14 +12,14 @@ from torch import nn
 from attributome.core.errors import DataError, UsageError
 from attributome.core.targets import Difference
 from attributome.sequence.alphabet import reverse_complement, strands
-from attributome.sequence.contrasts import contrast
+from attributome.sequence.evidence.mutagenesis import mutagenesis, positions_of
 from attributome.sequence.fcgr import fcgr, kmers, reverse_complement_pixels
-from attributome.sequence.images import Encoding
-from attributome.sequence.motifs.clustering import cluster, cut, likenesses, one_hot
-from attributome.sequence.motifs.find import Settings, find_motifs, record
-from attributome.sequence.motifs.frame import anchors, foreign, in_frame, seed_frame
-from attributome.sequence.motifs.matching import match_to_seeds
-from attributome.sequence.motifs.patterns import (
+from attributome.sequence.findings.contrasts import contrast
+from attributome.sequence.findings.motifs.clustering import cluster, cut, likenesses, one_hot
+from attributome.sequence.findings.motifs.find import Settings, find_motifs, record
+from attributome.sequence.findings.motifs.frame import anchors, foreign, in_frame, seed_frame
+from attributome.sequence.findings.motifs.matching import match_to_seeds
+from attributome.sequence.findings.motifs.patterns import (
     Motif,
     consensus,
     information,
@@ -27,10 +27,10 @@ from attributome.sequence.motifs.patterns import (
     probabilities,
     similarity,
 )
-from attributome.sequence.motifs.seqlets import peaks, rolled, seqlets, shuffled
-from attributome.sequence.motifs.table import kmer_table
-from attributome.sequence.mutagenesis import mutagenesis, positions_of
-from attributome.sequence.planted import planted_pairs
+from attributome.sequence.findings.motifs.seqlets import peaks, rolled, seqlets, shuffled
+from attributome.sequence.findings.motifs.table import kmer_table
+from attributome.sequence.images import Encoding
+from attributome.sequence.pairs.planted import planted_pairs
 
 QUICK = Settings(nulls=19, cuts=2, draws=100)
 

@@ -11,8 +11,8 @@ from attributome.core.inputs import Packed, pack, unpack
 from attributome.core.probe import gradient, predict
 from attributome.core.targets import Difference
 from attributome.sequence.alphabet import LETTERS, strands, text_of
-from attributome.sequence.branches import beside, encoded, features, images_of
-from attributome.sequence.mutagenesis import hypothetical, mutagenesis, positions_of
+from attributome.sequence.evidence.branches import beside, encoded, features, images_of
+from attributome.sequence.evidence.mutagenesis import hypothetical, mutagenesis, positions_of
 
 
 def slow(net, mirna, site):

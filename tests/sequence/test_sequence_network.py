@@ -9,11 +9,11 @@ from attributome.core.errors import UsageError
 from attributome.core.training import Plan
 from attributome.sequence.alphabet import reverse_complement, strands
 from attributome.sequence.fcgr import reverse_complement_pixels
-from attributome.sequence.fit import fit_pairs, predict_pairs
-from attributome.sequence.network import PairNet, _sheared
-from attributome.sequence.planted import planted_pairs
-from attributome.sequence.scores import ranking
-from attributome.sequence.splits import split_pairs
+from attributome.sequence.networks.fit import fit_pairs, predict_pairs
+from attributome.sequence.networks.pair_net import PairNet, _sheared
+from attributome.sequence.networks.scores import ranking
+from attributome.sequence.pairs.planted import planted_pairs
+from attributome.sequence.pairs.splits import split_pairs
 
 SMALL = {"k": 3, "site_bins": 12, "mirna_bins": 7, "width": 4, "hidden": 6}
 MIRNAS, SITES = ["ACGGTTCAT", "TTGCA", "GANCCATG"], ["CCATGAACCGTAGT", "TGCAATGC", "CATGGATCTTGACA"]

@@ -7,8 +7,8 @@ import pytest
 
 from attributome.core.errors import UsageError
 from attributome.sequence.alphabet import reverse_complement
-from attributome.sequence.planted import planted_pairs, write_planted_pairs
-from attributome.sequence.reading import read_pairs
+from attributome.sequence.pairs.planted import planted_pairs, write_planted_pairs
+from attributome.sequence.pairs.reading import read_pairs
 
 
 @pytest.mark.parametrize(("rule", "last"), [("seed", 8), ("six", 7)])

@@ -7,8 +7,14 @@ import pandas as pd
 import pytest
 
 from attributome.core.errors import DataError, UsageError
-from attributome.sequence.reading import Columns, family_of, labels_of, read_pairs, read_sequences
-from attributome.sequence.sources import read_fasta
+from attributome.sequence.pairs.reading import (
+    Columns,
+    family_of,
+    labels_of,
+    read_pairs,
+    read_sequences,
+)
+from attributome.sequence.pairs.sources import read_fasta
 
 MIRNA, SITE, LABEL = "mature_miRNA_Transcript", "mRNA_Site_Transcript", "validation"
 LET7 = "UGAGGUAGUAGGUUGUAUAGUU"

@@ -11,7 +11,7 @@ from torch import nn
 
 from attributome.core.errors import DataError, UsageError
 from attributome.core.files import digest
-from attributome.sequence.saving import load_network, new_network, save_network
+from attributome.sequence.networks.saving import load_network, new_network, save_network
 
 KWARGS = {"k": 3, "widths": [2, 2, 2, 2], "hidden": [4, 4, 4, 4, 4], "dropout": 0.2}
 

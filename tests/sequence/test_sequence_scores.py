@@ -6,7 +6,7 @@ from sklearn import metrics as reference
 
 from attributome.core.errors import DataError, UsageError
 from attributome.core.seeds import rng
-from attributome.sequence.scores import METRICS, compare, ranking, score
+from attributome.sequence.networks.scores import METRICS, compare, ranking, score
 
 
 def pairs(seed=0, n=200, groups=15, ties=False):

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from attributome.core.errors import DataError, UsageError
-from attributome.sequence.planted import planted_pairs
-from attributome.sequence.splits import SHARES, split_pairs
+from attributome.sequence.pairs.planted import planted_pairs
+from attributome.sequence.pairs.splits import SHARES, split_pairs
 
 KINDS = ("random", "stratified", "mirna", "family", "site")
 

@@ -6,10 +6,10 @@ import pytest
 
 from attributome.sequence.alphabet import strands
 from attributome.sequence.fcgr import fcgr, reverse_complement_pixels
-from attributome.sequence.planted import planted_pairs
-from attributome.sequence.reading import read_pairs
-from attributome.sequence.splits import split_pairs
-from attributome.sequence.trivial import TRIVIAL, trivial_scores
+from attributome.sequence.pairs.planted import planted_pairs
+from attributome.sequence.pairs.reading import read_pairs
+from attributome.sequence.pairs.splits import split_pairs
+from attributome.sequence.pairs.trivial import TRIVIAL, trivial_scores
 
 LET7 = "TGAGGTAGTAGGTTGTATAGTT"
 
@@ -51,7 +51,7 @@ def test_the_product_is_that_of_the_images(k, random, monkeypatch):
     )
     wanted = (mirnas * sites[:, reverse_complement_pixels(k)]).sum(1)
     assert np.allclose(TRIVIAL["rc_product"](TRAIN, test, k=k), wanted, rtol=1e-6)
-    monkeypatch.setattr("attributome.sequence.trivial.AT_ONCE", 1)
+    monkeypatch.setattr("attributome.sequence.pairs.trivial.AT_ONCE", 1)
     assert np.allclose(TRIVIAL["rc_product"](TRAIN, test, k=k), wanted, rtol=1e-6)
 
 

@@ -8,12 +8,11 @@ from scipy.stats import spearmanr
 
 from attributome.core.errors import UsageError
 from attributome.sequence.alphabet import strands
-from attributome.sequence.branches import images_of
-from attributome.sequence.explainers import explained
-from attributome.sequence.references import Context, shuffled
-from attributome.sequence.replacing import random_ranks, replacement
-from attributome.sequence.tracks import BRANCHES
-from attributome.sequence.trust import (
+from attributome.sequence.evidence.branches import images_of
+from attributome.sequence.evidence.explainers import explained
+from attributome.sequence.evidence.references import Context, shuffled
+from attributome.sequence.evidence.replacing import random_ranks, replacement
+from attributome.sequence.evidence.trust import (
     agreement,
     agreement_of_pairs,
     completeness,
@@ -22,6 +21,7 @@ from attributome.sequence.trust import (
     permuted,
     seed_enrichment,
 )
+from attributome.sequence.tracks import BRANCHES
 
 NAN = np.nan
 

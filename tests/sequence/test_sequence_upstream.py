@@ -15,7 +15,7 @@ from attributome.core.errors import DataError, UsageError
 from attributome.core.inputs import Beside
 from attributome.core.probe import layer_output
 from attributome.core.targets import Difference
-from attributome.sequence.upstream import TwoBranch, features, head, load_upstream
+from attributome.sequence.networks.upstream import TwoBranch, features, head, load_upstream
 
 TINY = {"widths": (2, 3, 4, 2), "hidden": (32, 28, 24, 20, 16)}
 

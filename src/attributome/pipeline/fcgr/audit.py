@@ -7,7 +7,7 @@ import pandas as pd
 
 from attributome.pipeline.fcgr.tables import plain, records, write_csv
 from attributome.pipeline.fcgr.work import PairWork
-from attributome.sequence.audit import audit as audit_pairs
+from attributome.sequence.pairs.audit import audit as audit_pairs
 
 
 def audit(work: PairWork) -> Path:

@@ -8,8 +8,8 @@ from attributome.pipeline.fcgr.methods import Block
 from attributome.pipeline.fcgr.network import encoding_of
 from attributome.pipeline.fcgr.work import PairWork
 from attributome.sequence.alphabet import strands
-from attributome.sequence.branches import images_of
-from attributome.sequence.references import Context
+from attributome.sequence.evidence.branches import images_of
+from attributome.sequence.evidence.references import Context
 from attributome.sequence.tracks import BRANCHES
 
 

@@ -6,7 +6,7 @@ import inspect
 from attributome.core.errors import UsageError
 from attributome.pipeline.fcgr.job import FcgrJob
 from attributome.pipeline.fcgr.methods import asked_methods, check_method
-from attributome.sequence.saving import NETWORKS
+from attributome.sequence.networks.saving import NETWORKS
 
 SUM = 1e-6
 

@@ -9,9 +9,15 @@ from jaxtyping import Float
 from attributome.pipeline.fcgr.found import Found, found
 from attributome.pipeline.fcgr.tables import write_table
 from attributome.pipeline.fcgr.work import PairWork
-from attributome.sequence.contrasts import Outcome, contrast, outcome_groups, versus
-from attributome.sequence.features import by_kmer, by_match, by_pixel, by_position, by_region
-from attributome.sequence.reading import labels_of
+from attributome.sequence.findings.contrasts import Outcome, contrast, outcome_groups, versus
+from attributome.sequence.findings.features import (
+    by_kmer,
+    by_match,
+    by_pixel,
+    by_position,
+    by_region,
+)
+from attributome.sequence.pairs.reading import labels_of
 from attributome.sequence.tracks import BRANCHES
 
 NAMES = {"site": "site", "mirna": "miRNA"}
@@ -28,7 +34,8 @@ def compare(work: PairWork) -> Path:
     """Write `contrasts.parquet` (label 1 against 0) and `outcome_contrasts.parquet`; once.
 
     Each feature is the evidence of a method by pixel, k-mer, position or region; see
-    `sequence.contrasts` for the columns and the test, and `sequence.features` for the features.
+    `sequence.findings.contrasts` for the columns and the test, and `features` beside it for the
+    features.
     """
     path = work.run.root / "contrasts.parquet"
     if path.is_file():

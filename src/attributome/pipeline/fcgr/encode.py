@@ -17,8 +17,8 @@ from attributome.pipeline.fcgr.work import read_job_pairs, source_mark, write_re
 from attributome.pipeline.work import unheard
 from attributome.sequence.alphabet import strands
 from attributome.sequence.fcgr import fcgr, kmers, windows
-from attributome.sequence.reading import Read, read_sequences
-from attributome.sequence.sources import FASTA, format_of
+from attributome.sequence.pairs.reading import Read, read_sequences
+from attributome.sequence.pairs.sources import FASTA, format_of
 from attributome.store import Run
 
 Form = Literal["npy", "parquet"]

@@ -9,10 +9,10 @@ from attributome.core.errors import DataError
 from attributome.pipeline.fcgr.network import network
 from attributome.pipeline.fcgr.tables import records, write_table
 from attributome.pipeline.fcgr.work import PairWork
-from attributome.sequence.fit import predict_pairs
-from attributome.sequence.reading import labels_of
-from attributome.sequence.scores import METRICS, compare, score
-from attributome.sequence.trivial import trivial_scores
+from attributome.sequence.networks.fit import predict_pairs
+from attributome.sequence.networks.scores import METRICS, compare, score
+from attributome.sequence.pairs.reading import labels_of
+from attributome.sequence.pairs.trivial import trivial_scores
 
 NAME = "network"
 RANKS = ("auc", "ap")

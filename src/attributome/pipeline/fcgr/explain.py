@@ -24,10 +24,10 @@ from attributome.pipeline.fcgr.scoring import scored
 from attributome.pipeline.fcgr.trust import believe
 from attributome.pipeline.fcgr.work import PairWork
 from attributome.sequence.alphabet import strands
-from attributome.sequence.explainers import Explained, from_effects
-from attributome.sequence.interaction import epistasis, mixed_derivative
-from attributome.sequence.letters import hypothetical_here
-from attributome.sequence.mutagenesis import mutagenesis
+from attributome.sequence.evidence.explainers import Explained, from_effects
+from attributome.sequence.evidence.letters import hypothetical_here
+from attributome.sequence.evidence.mutagenesis import mutagenesis
+from attributome.sequence.findings.interaction import epistasis, mixed_derivative
 from attributome.sequence.regions import seed_match
 from attributome.sequence.tracks import BRANCHES, Branch, pixel_map
 from attributome.store import shard

@@ -13,8 +13,8 @@ from attributome.core.inputs import Packed, pack
 from attributome.core.probe import values
 from attributome.pipeline.fcgr.methods import ALONE, TARGET, Block
 from attributome.sequence.alphabet import Strands
-from attributome.sequence.explainers import PAIR_METHODS
-from attributome.sequence.references import real, shuffled
+from attributome.sequence.evidence.explainers import PAIR_METHODS
+from attributome.sequence.evidence.references import real, shuffled
 from attributome.sequence.tracks import BRANCHES, Branch
 
 Numbers = Float[np.ndarray, " b"]

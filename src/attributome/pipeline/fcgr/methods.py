@@ -19,7 +19,7 @@ from attributome.core.targets import Difference
 from attributome.core.types import Target
 from attributome.explain import LAYER, METHODS, method, parameters
 from attributome.explain.several import POINTWISE, alone, joint
-from attributome.sequence.explainers import (
+from attributome.sequence.evidence.explainers import (
     DEFAULT,
     LETTER_METHODS,
     PAIR_METHODS,
@@ -27,7 +27,7 @@ from attributome.sequence.explainers import (
     from_effects,
     from_maps,
 )
-from attributome.sequence.references import Context
+from attributome.sequence.evidence.references import Context
 from attributome.sequence.tracks import BRANCHES, Branch
 
 TARGET: Target = Difference(1, 0)
@@ -68,8 +68,8 @@ def check_method(name: str, params: Mapping[str, Any]) -> None:
     base = name.removesuffix(ALONE)
     if base in LAYER:
         raise UsageError(
-            f"{name} needs a layer, and the branches have different ones: see sequence.cam for "
-            f"class activation maps of pairs"
+            f"{name} needs a layer, and the branches have different ones: see "
+            f"sequence.evidence.cam for class activation maps of pairs"
         )
     if name in OF_PAIRS:
         words = inspect.signature(OF_PAIRS[name]).parameters.values()

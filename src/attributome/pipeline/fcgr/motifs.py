@@ -8,9 +8,9 @@ from attributome.pipeline.fcgr.found import found
 from attributome.pipeline.fcgr.tables import plain, write_table
 from attributome.pipeline.fcgr.work import PairWork
 from attributome.sequence.fcgr import fcgr
-from attributome.sequence.motifs.find import Settings, find_motifs, record
-from attributome.sequence.motifs.meme import write_meme
-from attributome.sequence.motifs.table import kmer_table
+from attributome.sequence.findings.motifs.find import Settings, find_motifs, record
+from attributome.sequence.findings.motifs.meme import write_meme
+from attributome.sequence.findings.motifs.table import kmer_table
 
 
 def motifs(work: PairWork) -> Path:

@@ -8,11 +8,11 @@ from torch import nn
 from attributome.core.errors import DataError, UsageError
 from attributome.core.training import Plan
 from attributome.pipeline.fcgr.work import NETWORK, PairWork
-from attributome.sequence.fit import fit_pairs, trained
 from attributome.sequence.images import Encoding
-from attributome.sequence.saving import CARD, load_network, new_network, save_network
+from attributome.sequence.networks.fit import fit_pairs, trained
+from attributome.sequence.networks.saving import CARD, load_network, new_network, save_network
+from attributome.sequence.networks.upstream import load_upstream
 from attributome.sequence.tracks import BRANCHES
-from attributome.sequence.upstream import load_upstream
 
 MOST_BINS = 64
 """Position channels beyond which all later windows share one."""

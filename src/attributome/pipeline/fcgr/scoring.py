@@ -9,10 +9,10 @@ from torch import nn
 
 from attributome.pipeline.fcgr.gaps import Numbers, gaps
 from attributome.pipeline.fcgr.methods import REFERENCE, TARGET, Block
-from attributome.sequence.explainers import LETTER_METHODS, Explained
-from attributome.sequence.replacing import replacement
+from attributome.sequence.evidence.explainers import LETTER_METHODS, Explained
+from attributome.sequence.evidence.replacing import replacement
+from attributome.sequence.evidence.trust import agreement, completeness, seed_enrichment
 from attributome.sequence.tracks import BRANCHES, Branch, off_support_share
-from attributome.sequence.trust import agreement, completeness, seed_enrichment
 
 STEPS, DRAWS, ORDERS = 5, 2, 2
 """How finely deletion and insertion are asked of a pair; many pairs make up for it."""

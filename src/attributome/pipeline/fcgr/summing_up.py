@@ -10,7 +10,7 @@ from attributome.pipeline.fcgr.found import STAGE
 from attributome.pipeline.fcgr.methods import RANDOM, REFERENCE, asked_methods, default_method
 from attributome.pipeline.fcgr.tables import plain
 from attributome.pipeline.fcgr.work import PairWork
-from attributome.sequence.bootstrap import cluster_bootstrap
+from attributome.sequence.findings.bootstrap import cluster_bootstrap
 from attributome.sequence.tracks import BRANCHES
 
 RANKS = "rank_mutagenesis"

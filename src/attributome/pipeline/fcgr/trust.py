@@ -16,16 +16,16 @@ from attributome.pipeline.fcgr.methods import RANDOM, REFERENCE, asked_methods, 
 from attributome.pipeline.fcgr.tables import plain
 from attributome.pipeline.fcgr.work import PairWork
 from attributome.sequence.alphabet import strands
-from attributome.sequence.complementarity import agreement as pairing_agreement
-from attributome.sequence.complementarity import pairings
-from attributome.sequence.tracks import BRANCHES
-from attributome.sequence.trust import (
+from attributome.sequence.evidence.trust import (
     agreement,
     over_groups,
     parameter_randomisation,
     permuted,
     seed_enrichment,
 )
+from attributome.sequence.findings.complementarity import agreement as pairing_agreement
+from attributome.sequence.findings.complementarity import pairings
+from attributome.sequence.tracks import BRANCHES
 
 RANDOMISED = 16
 """Pairs whose maps a random network makes again."""

@@ -16,14 +16,19 @@ from attributome.pipeline.fcgr.found import found
 from attributome.pipeline.fcgr.methods import REFERENCE, TARGET, asked_methods
 from attributome.pipeline.fcgr.network import network
 from attributome.pipeline.fcgr.work import NETWORK, PairWork
-from attributome.sequence.branches import images_of
-from attributome.sequence.cam import UPSTREAM_LAYERS, pair_cam
-from attributome.sequence.clusters import regions
-from attributome.sequence.corrections import per_share
-from attributome.sequence.filters import UPSTREAM_BLOCKS, UPSTREAM_FILTERS, activations, filters
-from attributome.sequence.interaction import outer_product
+from attributome.sequence.evidence.branches import images_of
+from attributome.sequence.evidence.cam import UPSTREAM_LAYERS, pair_cam
+from attributome.sequence.evidence.corrections import per_share
+from attributome.sequence.evidence.filters import (
+    UPSTREAM_BLOCKS,
+    UPSTREAM_FILTERS,
+    activations,
+    filters,
+)
+from attributome.sequence.findings.clusters import regions
+from attributome.sequence.findings.interaction import outer_product
+from attributome.sequence.networks.upstream import TwoBranch
 from attributome.sequence.tracks import Branch, pixel_map
-from attributome.sequence.upstream import TwoBranch
 
 NAMES = {
     "integrated_gradients_alone": "IntegratedGradients",

@@ -21,8 +21,8 @@ from attributome.pipeline.fcgr.checking import check
 from attributome.pipeline.fcgr.job import FcgrJob, PairData
 from attributome.pipeline.fcgr.tables import write_csv, write_table
 from attributome.pipeline.work import Bars, quiet, timed, unheard
-from attributome.sequence.reading import Columns, Read, read_pairs
-from attributome.sequence.splits import split_pairs
+from attributome.sequence.pairs.reading import Columns, Read, read_pairs
+from attributome.sequence.pairs.splits import split_pairs
 from attributome.store import Run
 
 NETWORK = "network"

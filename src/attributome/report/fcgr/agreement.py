@@ -16,7 +16,7 @@ from attributome.report.fcgr.words import BRANCH, method
 from attributome.report.figures import Figure
 from attributome.report.numbers import num, plural, span
 from attributome.report.svg import Axis, marker, place, tag
-from attributome.sequence.bootstrap import cluster_bootstrap
+from attributome.sequence.findings.bootstrap import cluster_bootstrap
 
 ASKED = 0.8
 REFERENCE = "mutagenesis"

@@ -14,7 +14,7 @@ from jaxtyping import Shaped
 
 from attributome.report.fcgr.facts import BRANCHES, FcgrFacts
 from attributome.report.fcgr.words import OUTCOMES, method
-from attributome.sequence.complementarity import duplex
+from attributome.sequence.findings.complementarity import duplex
 
 MOST, STEPS, BYTE = 200, 999, 127
 BUDGET = 3_000_000

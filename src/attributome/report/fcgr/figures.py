@@ -28,8 +28,8 @@ from attributome.report.fcgr.plots import (
 from attributome.report.fcgr.words import BRANCH, method
 from attributome.report.pictures import SIGNED
 from attributome.sequence.alphabet import strands
-from attributome.sequence.complementarity import pairing
 from attributome.sequence.fcgr import fcgr
+from attributome.sequence.findings.complementarity import pairing
 from attributome.store import Run, folder_name
 
 

@@ -17,7 +17,7 @@ from attributome.report.fcgr.words import method
 from attributome.report.figures import Figure
 from attributome.report.numbers import num, plural
 from attributome.report.svg import Axis, around
-from attributome.sequence.bootstrap import cluster_bootstrap
+from attributome.sequence.findings.bootstrap import cluster_bootstrap
 
 DRAWS, LONGEST = 500, 24
 UNIT = "mean evidence per letter (logit difference{})"

@@ -10,7 +10,7 @@ from attributome.report.fcgr.evaluation import number
 from attributome.report.fcgr.facts import BRANCHES, FcgrFacts
 from attributome.report.fcgr.words import BRANCH, method
 from attributome.report.numbers import num, plural, span
-from attributome.sequence.bootstrap import cluster_bootstrap
+from attributome.sequence.findings.bootstrap import cluster_bootstrap
 
 CHECKS = {
     "completeness": (

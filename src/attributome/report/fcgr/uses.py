@@ -19,7 +19,7 @@ from attributome.report.fcgr.words import method
 from attributome.report.figures import Figure
 from attributome.report.numbers import num, plural, share, times
 from attributome.report.svg import Axis, around, marker, place, tag
-from attributome.sequence.bootstrap import cluster_bootstrap
+from attributome.sequence.findings.bootstrap import cluster_bootstrap
 
 LEVEL, KMERS, MOTIFS, POINTS, NAMED = 0.05, 40, 8, 1200, 5
 SMALLEST_Q = 1e-12  # what is smaller is drawn there, and said to be at most that

@@ -1,0 +1,1 @@
+"""What many explained pairs say together: intervals, contrasts, interactions, regions."""

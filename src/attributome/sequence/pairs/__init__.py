@@ -1,0 +1,1 @@
+"""Tables of pairs: reading, splitting, auditing, what is trivial, and pairs with a known answer."""
