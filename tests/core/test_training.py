@@ -184,3 +184,20 @@ def test_numbers_that_are_not_finite_are_refused():
             step=lambda x, n, d: {"loss": model(x).mean() * float("nan")},
             validate=lambda: {"loss": 0.0},
         )
+
+
+def test_progress_reaches_the_end_once_though_the_minutes_are_over_before_the_epoch():
+    told = []
+    model = net()
+    fit(
+        model,
+        Plan(epochs=5, minutes=1e-9),
+        batches=data,
+        steps=3,
+        step=lambda x, number, done: {"loss": model(x).square().mean()},
+        validate=lambda: {"loss": 1.0},
+        compute=CPU,
+        progress=lambda done, words: told.append(done),
+    )
+    assert len(told) == 4
+    assert told.index(1.0) == 3  # the last

@@ -1,6 +1,7 @@
 """A Keras file becomes the same network, layer by layer, whatever its order and its names."""
 
 import json
+import sys
 
 import h5py
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from attributome.core.errors import DataError
+from attributome.core.errors import DataError, UsageError
 from attributome.inpainting.keras_weights import import_keras
 from attributome.inpainting.network import WIDTHS, Inpainter
 
@@ -410,3 +411,9 @@ def test_a_truncated_file_is_refused(tmp_path, tiny):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(DataError, match=r"model.h5"):
         read(path)
+
+
+def test_without_h5py_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(UsageError, match=r"install attributome\[keras\]"):
+        import_keras(tmp_path / "model.h5")

@@ -7,7 +7,7 @@ import torch
 from attributome.core.errors import UsageError
 from attributome.sequence.alphabet import strands
 from attributome.sequence.fcgr import fcgr, window_counts, windows
-from attributome.sequence.images import Encoding, cells_of, images, scattered
+from attributome.sequence.images import Encoding, cells_of, images, of_counts, scattered
 
 TEXTS = ["TGAGGTAGTAGGTTGTATAGTT", "ACGNACGTTT", "AAAAAAAA", "ACG", "AC", "NNNNN"]
 
@@ -63,3 +63,15 @@ def test_nothing_has_empty_images(texts):
 def test_an_encoding_that_cannot_be_is_refused(values, words):
     with pytest.raises(UsageError, match=words):
         Encoding(**values)
+
+
+def test_images_of_counts_are_the_images_and_have_a_gradient_for_each_count():
+    batch, k, bins = strands(TEXTS[:3]), 3, 4
+    totals = torch.from_numpy(window_counts(batch, k))
+    wanted = images(batch, k, bins)
+    counts = (wanted.flatten(1) * totals[:, None]).round().requires_grad_()
+    made = of_counts(counts, totals, k)
+    assert torch.equal(made, wanted)
+    weights = torch.randn(made.shape, generator=torch.Generator().manual_seed(0))
+    (slope,) = torch.autograd.grad((made * weights).sum(), counts)
+    assert torch.allclose(slope, weights.flatten(1) / totals[:, None])

@@ -36,6 +36,7 @@ class Plan:
 
     lr: float = 1e-3
     weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
     epochs: int = 100
     patience: int | None = None
     minutes: float | None = None
@@ -76,7 +77,9 @@ def fit(
     behind us, for schedules; `validate()` runs in evaluation mode and without gradients.
     `identity` is what a checkpoint must have been made with to be gone on from.
     """
-    optimizer = torch.optim.AdamW(net.parameters(), lr=plan.lr, weight_decay=plan.weight_decay)
+    optimizer = torch.optim.AdamW(
+        net.parameters(), lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay
+    )
     scaler = torch.amp.GradScaler(enabled=compute.precision == "fp16")
     mark = digest({"plan": asdict(plan), **(identity or {})})
     story = _resume(net, optimizer, folder, mark) if folder else Story()
@@ -102,7 +105,7 @@ def fit(
             scaler.update()
             for name, term in terms.items():
                 sums[name] = sums.get(name, 0.0) + term.item()
-            progress(done, _words(epoch, terms["loss"].item(), story))
+            progress(min(done, 0.99), _words(epoch, terms["loss"].item(), story))  # 1 is the end
         net.eval()
         with torch.no_grad(), compute.autocast():
             held_out = validate()

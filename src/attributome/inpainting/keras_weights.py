@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from attributome.core.errors import DataError
+from attributome.core.errors import DataError, UsageError
 from attributome.inpainting.network import EPS, MARKER_WIDTH, WIDTHS, Inpainter
 
 NORMED = (
@@ -58,7 +58,10 @@ def import_keras(
     Norms are given to the convolution before them in the file's graph; where the file has none,
     by the rank of the number in their name.
     """
-    import h5py  # opened here alone
+    try:
+        import h5py
+    except ImportError as error:
+        raise UsageError(f"{path} is HDF5, which h5py reads: install attributome[keras]") from error
 
     path = Path(path)
     try:

@@ -75,6 +75,11 @@ def scattered(
     return flat.view(len(cells), bins, 1 << k, 1 << k)
 
 
+def of_counts(counts: Float[Tensor, "b cells"], totals: Int[Tensor, " b"], k: int) -> Image:
+    """The images of counts, channel by channel and pixel by pixel; differentiable in the counts."""
+    return (counts / totals.to(counts)[:, None]).unflatten(1, (-1, 1 << k, 1 << k))
+
+
 def _cells(batch: Strands, k: int, bins: int) -> Int32[np.ndarray, "b windows"]:
     at = windows(batch, k)
     if bins == 1:

@@ -46,10 +46,10 @@ class TrainJob(Section):
     """How long and how fast to train."""
 
     lr: float = Field(2e-3, gt=0)
-    weight_decay: float = Field(1e-4, ge=0)
-    epochs: int = Field(30, ge=1)
+    weight_decay: float = Field(0.05, ge=0)
+    epochs: int = Field(12, ge=1)
     batch: int = Field(64, ge=2)
-    patience: int | None = Field(8, ge=1, description="epochs without gain before stopping")
+    patience: int | None = Field(4, ge=1, description="epochs without gain before stopping")
     minutes: float | None = Field(None, gt=0, description="stop after this many minutes")
     clip: float | None = Field(1.0, gt=0, description="largest norm of a gradient")
     watch: Literal["loss", "auc_gap"] = Field("loss", description="what must fall; 1 - AUC")

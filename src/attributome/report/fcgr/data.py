@@ -51,7 +51,10 @@ def audit(facts: FcgrFacts) -> dict[str, Any] | None:
     return {
         "flags": flags(facts),
         "counts": [
-            (str(key).replace("_", " ").replace("mirna", "miRNA"), plain(value))
+            (
+                str(key).replace("_", " ").replace("mirna", "miRNA").replace("with n", "with an N"),
+                plain(value),
+            )
             for key, value in (facts.audit.get("counts") or {}).items()
         ],
         "leakage": leakage(facts.audit.get("leakage") or []),

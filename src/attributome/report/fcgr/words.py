@@ -16,7 +16,7 @@ TRIVIAL = {
 }
 NETWORKS = {
     "network": ("the network", "explained on this page"),
-    "ours": ("PairNet", "two branches and the reverse-complement product"),
+    "ours": ("PairNet", "letters and words in every register of the two strands"),
     "upstream": ("upstream two-branch CNN", "the two images side by side"),
 }
 METRICS = {
@@ -38,17 +38,21 @@ METHODS = {
     ),
     "smooth_grad_sequence": ("SmoothGrad in sequence space", "over random substitutions"),
     "occlusion_kmers": ("k-mer occlusion", "one k-mer taken out at a time"),
-    "hypothetical_substituted": (
-        "slope of substitutions, averaged",
-        "what each exchange would do by the slope, averaged over sequences with some exchanged",
+    "hypothetical_spaced": (
+        "foretold substitutions",
+        "what each exchange would do, foretold by gradients half way to near mutants",
     ),
     "hypothetical_shuffled": (
-        "slope of substitutions, over shuffles",
+        "foretold substitutions, over shuffles",
         "what each exchange would do by the slope, averaged over shuffles of the sequence",
     ),
     "hypothetical_here": (
-        "slope of substitutions",
+        "foretold substitutions, at the pair",
         "what each exchange would do by the slope at the pair itself",
+    ),
+    "integrated_gradients_by_branch": (
+        "integrated gradients, by branch",
+        "each branch from an empty image, the other as it is",
     ),
     "expected_gradients_real": ("expected gradients, real pairs", "against pairs of training"),
     "smooth_grad_simplex": ("SmoothGrad on the simplex", "over images of noisy k-mer shares"),
