@@ -16,14 +16,8 @@ from attributome.core.compute import Compute
 from attributome.core.errors import DataError, UsageError
 from attributome.core.training import Plan
 from attributome.inpainting.cells import Cells, read_cells, write_cells
-from attributome.inpainting.fit import (
-    Averaged,
-    _ahead,
-    _images,
-    fit_inpainter,
-    pretext_errors,
-    pretext_mse,
-)
+from attributome.inpainting.feeding import ahead, images_of
+from attributome.inpainting.fit import Averaged, fit_inpainter, pretext_errors, pretext_mse
 from attributome.inpainting.network import Inpainter
 from attributome.inpainting.pairs import partners
 
@@ -141,7 +135,7 @@ def test_images_are_those_of_the_pair_and_flips_turn_whole_cells():
     flips[2, 1] = False, True
     flips[3] = True
     before = given.crops.copy()
-    source, marker, truth = (x.numpy() for x in _images(given, (sources, targets), flips))
+    source, marker, truth = (x.numpy() for x in images_of(given, (sources, targets), flips))
     wanted = given.crops[:, [1, 0]]
     assert np.array_equal(source[0], wanted[3])
     assert np.array_equal(source[1], wanted[0][:, ::-1])
@@ -225,7 +219,7 @@ def test_reading_ahead_keeps_the_order_stays_bounded_and_tells_of_errors(workers
             raise DataError("row 40 is torn")
         return i * i
 
-    some = _ahead(read, range(50), workers)
+    some = ahead(read, range(50), workers)
     assert [next(some) for _ in range(10)] == [i * i for i in range(10)]
     assert len(begun) <= 10 + 2 * workers + 1
     with pytest.raises(DataError, match="row 40"):

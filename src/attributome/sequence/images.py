@@ -77,7 +77,8 @@ def scattered(
 
 def of_counts(counts: Float[Tensor, "b cells"], totals: Int[Tensor, " b"], k: int) -> Image:
     """The images of counts, channel by channel and pixel by pixel; differentiable in the counts."""
-    return (counts / totals.to(counts)[:, None]).unflatten(1, (-1, 1 << k, 1 << k))
+    image: Image = (counts / totals.to(counts)[:, None]).unflatten(1, (-1, 1 << k, 1 << k))
+    return image
 
 
 def _cells(batch: Strands, k: int, bins: int) -> Int32[np.ndarray, "b windows"]:
