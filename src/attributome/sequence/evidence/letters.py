@@ -1,7 +1,7 @@
 """The effect of every substitution, foretold from few gradients or asked one by one.
 
 A gradient image gives a hypothetical matrix (see `mutagenesis.hypothetical`); where the gradient is
-taken decides how well that foretells mutagenesis. For a `PairNet` (k = 5) trained on the Hejret
+taken decides how well that foretells mutagenesis. For an early `PairNet` (k = 5) and the Hejret
 pairs, the rank correlation with mutagenesis over the letters of a pair was, as the median of 40
 validation pairs with its 95 % interval over their 18 miRNAs, 0.93 (0.92 to 0.94) half way to
 mutants whose substitutions lie 8 apart, 0.83 (0.73 to 0.90) at the pair itself, and 0.68 (0.58 to
