@@ -1,7 +1,5 @@
 """Trained inpainters as folders: `network.json` says all about the weights beside it."""
 
-import hashlib
-import math
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,11 +9,11 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from attributome import __version__
 from attributome.core.errors import DataError, UsageError
-from attributome.core.files import read_json, write_json, write_whole
+from attributome.core.files import plain, read_json, sha256, write_json, write_whole
+from attributome.core.weights import fill
 from attributome.inpainting.network import Inpainter
 
 CARD, WEIGHTS = "network.json", "weights.safetensors"
@@ -36,7 +34,7 @@ def save_inpainter(folder: Path, net: Inpainter, about: Mapping[str, Any]) -> di
     }
     (folder / CARD).unlink(missing_ok=True)
     write_whole(folder / WEIGHTS, lambda part: save_file(weights, part))
-    card: dict[str, Any] = _plain(
+    card: dict[str, Any] = plain(
         {
             **about,
             "format": FORMAT,
@@ -48,7 +46,7 @@ def save_inpainter(folder: Path, net: Inpainter, about: Mapping[str, Any]) -> di
                 "torch": torch.__version__,
                 "numpy": np.__version__,
             },
-            "weights_sha256": _sha256(folder / WEIGHTS),
+            "weights_sha256": sha256(folder / WEIGHTS),
         }
     )
     write_json(folder / CARD, card)
@@ -66,7 +64,7 @@ def load_inpainter(folder: Path) -> tuple[Inpainter, dict[str, Any]]:
     path = folder / WEIGHTS
     if not path.is_file():
         raise DataError(f"the network {folder} has a {CARD} but no {WEIGHTS}")
-    if _sha256(path) != card.get("weights_sha256"):
+    if sha256(path) != card.get("weights_sha256"):
         raise DataError(f"{path} is not the file that {CARD} was written for: its SHA-256 differs")
     try:
         net = Inpainter(**card["kwargs"])
@@ -75,42 +73,5 @@ def load_inpainter(folder: Path) -> tuple[Inpainter, dict[str, Any]]:
         raise DataError(f"{folder / CARD} builds no network: {error}") from error
     except (SafetensorError, OSError) as error:
         raise DataError(f"cannot read the weights {path}: {error}") from error
-    _fill(net, weights, path)
+    fill(net, weights, f"{path} does not fit the network of its {CARD}")
     return net.eval(), card
-
-
-def _fill(net: Inpainter, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Put the weights into the network, or name the first that do not fit."""
-    needed = net.state_dict()
-    wrong = [f"{name} is missing" for name in needed if name not in weights]
-    wrong += [f"{name} is unknown" for name in weights if name not in needed]
-    common = [name for name in needed if name in weights]
-    wrong += [
-        f"{name} is {tuple(weights[name].shape)} and not {tuple(needed[name].shape)}"
-        for name in common
-        if weights[name].shape != needed[name].shape
-    ]
-    wrong += [f"{n} holds what is not finite" for n in common if not weights[n].isfinite().all()]
-    if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise DataError(
-            f"{path} does not fit the network of its {CARD}: {', '.join(wrong[:3])}{more}"
-        )
-    net.load_state_dict(weights)
-
-
-def _plain(value: Any) -> Any:
-    """Values as JSON has them."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _sha256(path: Path) -> str:
-    """What `sha256sum` prints."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

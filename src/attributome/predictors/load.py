@@ -4,7 +4,6 @@ A predictor folder is `predictor.json` (its card) and `weights.safetensors`. Fro
 safetensors with the `module:function` that builds the network, TorchScript, and torch.export.
 """
 
-import hashlib
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -16,10 +15,11 @@ from typing import Any, Literal
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from attributome.core.errors import DataError, UsageError
-from attributome.core.files import digest, write_whole
+from attributome.core.files import digest, sha256, write_whole
+from attributome.core.weights import fill
 from attributome.predictors.card import Card, read_card, write_card
 from attributome.predictors.networks import NETWORKS
 
@@ -36,10 +36,12 @@ def save_predictor(folder: Path, net: nn.Module, card: Card) -> Card:
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, value in net.state_dict().items()
     }
-    _fill(build(card.factory, card.kwargs, trust=True), weights, "this network", card.factory)
+    fill(
+        build(card.factory, card.kwargs, trust=True), weights, _other("this network", card.factory)
+    )
     (folder / CARD).unlink(missing_ok=True)
     write_whole(folder / WEIGHTS, lambda part: save_file(weights, part))
-    card = replace(card, weights_sha256=_sha256(folder / WEIGHTS))
+    card = replace(card, weights_sha256=sha256(folder / WEIGHTS))
     write_card(folder / CARD, card)
     return card
 
@@ -64,7 +66,7 @@ def load_predictor(
         if card:
             raise UsageError(f"{source} has its own card ({CARD}); give a card with other files")
         return _from_folder(source, trust)
-    card = replace(card or Card(), weights_sha256=_sha256(source))
+    card = replace(card or Card(), weights_sha256=sha256(source))
     if kind == "safetensors":
         name = factory or card.factory
         if not name:
@@ -86,7 +88,7 @@ def fingerprint(source: Path) -> str:
     """SHA-256 of what decides the outputs: the weights or the program, and the card of a folder."""
     if kind_of(source) == "folder":
         return digest(source / CARD, source / WEIGHTS)
-    return _sha256(source)
+    return sha256(source)
 
 
 def build(
@@ -174,7 +176,7 @@ def _from_folder(folder: Path, trust: bool) -> tuple[nn.Module, Card]:
     card, weights = read_card(folder / CARD), folder / WEIGHTS
     if not weights.is_file():
         raise DataError(f"the predictor {folder} has a {CARD} but no {WEIGHTS}")
-    if _sha256(weights) != card.weights_sha256:
+    if sha256(weights) != card.weights_sha256:
         raise DataError(
             f"{weights} is not the file that {CARD} was written for: its SHA-256 differs"
         )
@@ -187,27 +189,12 @@ def _from_weights(path: Path, card: Card, trust: bool) -> nn.Module:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
         raise DataError(f"cannot read the weights {path}: {error}") from error
-    _fill(net, weights, str(path), card.factory)
+    fill(net, weights, _other(str(path), card.factory))
     return net.eval()
 
 
-def _fill(net: nn.Module, weights: Mapping[str, Tensor], path: str, factory: str) -> None:
-    """Put the weights into the network, or name the first that do not fit."""
-    needed = net.state_dict()
-    wrong = [f"{name} is missing" for name in needed if name not in weights]
-    wrong += [f"{name} is unknown" for name in weights if name not in needed]
-    wrong += [
-        f"{name} is {tuple(value.shape)} and not {tuple(needed[name].shape)}"
-        for name, value in weights.items()
-        if name in needed and value.shape != needed[name].shape
-    ]
-    if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise DataError(
-            f"{path} is a checkpoint of another model than {factory} builds: "
-            f"{', '.join(wrong[:3])}{more}"
-        )
-    net.load_state_dict(weights)
+def _other(path: str, factory: str) -> str:
+    return f"{path} is a checkpoint of another model than {factory} builds"
 
 
 def _imported(factory: str) -> Any:
@@ -241,9 +228,3 @@ def _exported(source: Path) -> nn.Module:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _sha256(path: Path) -> str:
-    """What `sha256sum` prints."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

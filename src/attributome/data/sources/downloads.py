@@ -6,7 +6,6 @@ download goes on where it stopped; where the server has another version by then,
 """
 
 import email.utils
-import hashlib
 import http.client
 import json
 import os
@@ -29,7 +28,7 @@ from urllib.parse import urlsplit
 import pandas as pd
 
 from attributome.core.errors import DataError, UsageError
-from attributome.core.files import make_folder, write_json
+from attributome.core.files import make_folder, sha256, write_json
 from attributome.core.seeds import rng
 
 BLOCK = 2**16
@@ -235,12 +234,6 @@ def slots(per_second: float, clock: Callable[[], float] = time.monotonic) -> Cal
             return mine - now
 
     return pace
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _check(url: str, checksum: str | None, tries: int, timeout: float, wait: float) -> None:

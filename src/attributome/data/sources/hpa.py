@@ -20,8 +20,8 @@ import pandas as pd
 from PIL import Image
 
 from attributome.core.errors import DataError, UsageError
-from attributome.core.files import write_text
-from attributome.data.sources.downloads import Item, fetch_all, sha256
+from attributome.core.files import sha256, write_text
+from attributome.data.sources.downloads import Item, fetch_all
 
 SITE = "https://www.proteinatlas.org"
 CHANNELS = "blue_red_green"

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from attributome.pipeline.fcgr.tables import plain, records, write_csv
+from attributome.core.files import plain
+from attributome.pipeline.fcgr.tables import records, write_csv
 from attributome.pipeline.fcgr.work import PairWork
 from attributome.sequence.pairs.audit import audit as audit_pairs
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from attributome.core.files import plain
 from attributome.pipeline.fcgr.found import found
-from attributome.pipeline.fcgr.tables import plain, write_table
+from attributome.pipeline.fcgr.tables import write_table
 from attributome.pipeline.fcgr.work import PairWork
 from attributome.sequence.fcgr import fcgr
 from attributome.sequence.findings.motifs.find import Settings, find_motifs, record

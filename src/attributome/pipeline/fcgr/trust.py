@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
+from attributome.core.files import plain
 from attributome.core.seeds import seed_of
 from attributome.pipeline.fcgr.blocks import block_of
 from attributome.pipeline.fcgr.choosing import background_pairs, drawn, explained_pairs
 from attributome.pipeline.fcgr.found import STAGE, Found, found
 from attributome.pipeline.fcgr.methods import RANDOM, REFERENCE, asked_methods, explained_by
-from attributome.pipeline.fcgr.tables import plain
 from attributome.pipeline.fcgr.work import PairWork
 from attributome.sequence.alphabet import strands
 from attributome.sequence.evidence.trust import (

@@ -1,8 +1,6 @@
 """Trained networks of pairs as folders: `network.json` says all about the weights beside it."""
 
 import difflib
-import hashlib
-import math
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -17,10 +15,11 @@ from torch import nn
 
 from attributome import __version__
 from attributome.core.errors import DataError, UsageError
-from attributome.core.files import read_json, write_json, write_whole
+from attributome.core.files import plain, read_json, sha256, write_json, write_whole
+from attributome.core.weights import fill
 from attributome.sequence.images import Encoding
 from attributome.sequence.networks.pair_net import PairNet
-from attributome.sequence.networks.upstream import TwoBranch, fill
+from attributome.sequence.networks.upstream import TwoBranch, other_network
 
 CARD, WEIGHTS = "network.json", "weights.safetensors"
 FORMAT = 1
@@ -57,7 +56,7 @@ def save_network(folder: Path, net: nn.Module, about: Mapping[str, Any]) -> dict
     }
     (folder / CARD).unlink(missing_ok=True)
     write_whole(folder / WEIGHTS, lambda part: save_file(weights, part))
-    card: dict[str, Any] = _plain(
+    card: dict[str, Any] = plain(
         {
             **about,
             "format": FORMAT,
@@ -70,7 +69,7 @@ def save_network(folder: Path, net: nn.Module, about: Mapping[str, Any]) -> dict
                 "torch": torch.__version__,
                 "numpy": np.__version__,
             },
-            "weights_sha256": _sha256(folder / WEIGHTS),
+            "weights_sha256": sha256(folder / WEIGHTS),
         }
     )
     write_json(folder / CARD, card)
@@ -93,7 +92,7 @@ def load_network(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     path = folder / WEIGHTS
     if not path.is_file():
         raise DataError(f"the network {folder} has a {CARD} but no {WEIGHTS}")
-    if _sha256(path) != card.get("weights_sha256"):
+    if sha256(path) != card.get("weights_sha256"):
         raise DataError(f"{path} is not the file that {CARD} was written for: its SHA-256 differs")
     net = new_network(kind, kwargs)
     if _encoding(net) != card.get("encoding"):
@@ -105,7 +104,7 @@ def load_network(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
         raise DataError(f"cannot read the weights {path}: {error}") from error
-    fill(net, weights, str(path))
+    fill(net, weights, other_network(path, net))
     return net.eval(), card
 
 
@@ -114,20 +113,3 @@ def _encoding(net: nn.Module) -> dict[str, int]:
     if not isinstance(encoding, Encoding):
         raise UsageError(f"the encoding of a {type(net).__name__} is {encoding!r}")
     return asdict(encoding)
-
-
-def _plain(value: Any) -> Any:
-    """Values as JSON has them."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _sha256(path: Path) -> str:
-    """What `sha256sum` prints."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from attributome.core.errors import DataError, UsageError
 from attributome.core.probe import still
+from attributome.core.weights import fill
 from attributome.sequence.images import Encoding, Image
 
 Logits = Float[Tensor, "b 2"]
@@ -163,29 +164,13 @@ def load_upstream(path: Path, *, k: int | None = None, dropout: float = 0.1) -> 
     if (k := said if k is None else k) is None:
         raise UsageError(f"{path} does not say its k, and weights are alike for every k: give k")
     net = TwoBranch(k, dropout=dropout)
-    fill(net, weights, str(path))
+    fill(net, weights, other_network(path, net))
     return net.eval()
 
 
-def fill(net: nn.Module, weights: Mapping[str, Tensor], path: str) -> None:
-    """Put the weights into the network, or name the first that do not fit."""
-    needed = net.state_dict()
-    wrong = [f"{name} is missing" for name in needed if name not in weights]
-    wrong += [f"{name} is unknown" for name in weights if name not in needed]
-    common = [name for name in needed if name in weights]
-    wrong += [
-        f"{name} is {tuple(weights[name].shape)} and not {tuple(needed[name].shape)}"
-        for name in common
-        if weights[name].shape != needed[name].shape
-    ]
-    wrong += [f"{n} holds what is not finite" for n in common if not weights[n].isfinite().all()]
-    if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise DataError(
-            f"{path} is a checkpoint of another network than {type(net).__name__}: "
-            f"{', '.join(wrong[:3])}{more}"
-        )
-    net.load_state_dict(weights)
+def other_network(path: Path, net: nn.Module) -> str:
+    """What is said of weights that are not those of a network."""
+    return f"{path} is a checkpoint of another network than {type(net).__name__}"
 
 
 def _block(channels: int, width: int, size: int, dropout: float | None = None) -> nn.Sequential:
