@@ -28,7 +28,7 @@ from attributome.sequence.evidence.slopes import (
 from attributome.sequence.fcgr import window_counts
 from attributome.sequence.tracks import Branch, MirnaImages, SiteImages
 
-WIDER = 8
+WIDER = 4
 """How many times fewer images run together than elsewhere: branches widen theirs to hundreds of
 channels, and 8 of upstream's at k = 6 took seven eighths of the time of 32 on a CPU."""
 
