@@ -43,16 +43,21 @@ def encoded(net: nn.Module, branch: Branch, batch: Strands) -> Tensor:
     return make(batch, like.device).to(like.dtype)
 
 
-def beside(net: nn.Module, branch: Branch, site: Tensor, mirna: Tensor) -> Predictor:
+def beside(
+    net: nn.Module, branch: Branch, site: Tensor, mirna: Tensor, *, near: bool = False
+) -> Predictor:
     """The network as a function of one branch's images, the other's kept, as features if it can.
 
-    Row r of what it is called with meets row r % b of the other branch, as in `core.inputs`.
+    Row r of what it is called with meets row r % b of the other branch, as in `core.inputs`. With
+    `near` it is only asked about images, and gradients at pixels, that have words where these have.
     """
     other = mirna if branch == "site" else site
     if not can_be_cut(net):
         return Beside(net, BRANCHES.index(branch), (other,))
     kept = features(net, "mirna" if branch == "site" else "site", other)
-    return Beside(_FromFeatures(net, branch), 0, (kept,))
+    where = getattr(net, "near", None) if near else None
+    places = where(site if branch == "site" else mirna) if callable(where) else None
+    return Beside(_FromFeatures(net, branch, places), 0, (kept,))
 
 
 def features(net: nn.Module, branch: Branch, images: Tensor) -> Float[Tensor, "b ..."]:
@@ -82,12 +87,13 @@ class _Features(nn.Module):
 class _FromFeatures(nn.Module):
     """The network from one branch's images and the other's features."""
 
-    def __init__(self, net: nn.Module, branch: Branch) -> None:
+    def __init__(self, net: nn.Module, branch: Branch, near: Tensor | None) -> None:
         super().__init__()
-        self.net, self.branch = net, branch
+        self.net, self.branch, self.near = net, branch, near
 
     def forward(self, images: Tensor, kept: Tensor) -> Tensor:
-        made = getattr(self.net, f"{self.branch}_features")(images)
+        features = getattr(self.net, f"{self.branch}_features")
+        made = features(images) if self.near is None else features(images, self.near)
         out: Tensor = getattr(self.net, PARTS[2])(
             *((made, kept) if self.branch == "site" else (kept, made))
         )

@@ -53,7 +53,7 @@ def integrated_gradients_by_branch(
     images: Images = {"site": site_images, "mirna": mirna_images}
     found = []
     for branch, x in images.items():
-        model = beside(net, branch, site_images, mirna_images)
+        model = beside(net, branch, site_images, mirna_images, near=True)
         total, group = torch.zeros_like(x), max(1, at_once(x, steps) // WIDER)
         for first in range(0, steps, group):
             some = nodes[first : first + group]

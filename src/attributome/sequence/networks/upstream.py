@@ -20,6 +20,7 @@ from attributome.core.errors import DataError, UsageError
 from attributome.core.probe import still
 from attributome.core.weights import fill
 from attributome.sequence.images import Encoding, Image
+from attributome.sequence.networks.near import SPARSE, Places, around, inception_near
 
 Logits = Float[Tensor, "b 2"]
 Features = Float[Tensor, "b features"]
@@ -58,13 +59,17 @@ class Branch(nn.Module):
         self.pool1, self.pool2, self.pool3 = pools
         self.drop = nn.Dropout2d(dropout if k == 6 else 0.0)
 
-    def forward(self, x: Image) -> Features:
-        """Features of images of this word length."""
+    def forward(self, x: Image, near: Places | None = None) -> Features:
+        """Features of images of this word length; `near` is where they have words (see `near`)."""
         if x.shape[1:] != self.shape:
             raise UsageError(
                 f"an image of shape {tuple(x.shape[1:])} came to a network that reads {self.shape}"
             )
-        x = self.pool1(self.inception_block(self.conv1(x)))
+        if near is None:
+            x = self.inception_block(self.conv1(x))
+        else:
+            x = inception_near(self.conv1, self.inception_block.branches, x, near)
+        x = self.pool1(x)
         x = self.pool3(self.conv3(self.pool2(self.conv2(x))))
         found: Tensor = self.drop(x).flatten(1)
         return found
@@ -120,15 +125,20 @@ class TwoBranch(nn.Module):
         """Logits of a batch of pairs."""
         return self.head(self.site_features(site), self.mirna_features(mirna))
 
-    def site_features(self, images: Image) -> Features:
+    def site_features(self, images: Image, near: Places | None = None) -> Features:
         """What the site's branch hands to the head."""
-        made: Tensor = self.m_rna_model(images)
+        made: Tensor = self.m_rna_model(images, near)
         return made
 
-    def mirna_features(self, images: Image) -> Features:
+    def mirna_features(self, images: Image, near: Places | None = None) -> Features:
         """What the miRNA's branch hands to the head."""
-        made: Tensor = self.mi_rna_model(images)
+        made: Tensor = self.mi_rna_model(images, near)
         return made
+
+    def near(self, images: Image) -> Places | None:
+        """Where the images have words; None where these are so many that all places are faster."""
+        places = around(images)
+        return places if len(places) <= SPARSE * images[0, 0].numel() else None
 
     def head(self, site: Features, mirna: Features) -> Logits:
         """Logits of the features of both branches."""
