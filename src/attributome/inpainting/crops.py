@@ -3,16 +3,14 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float32, Int, Integer
 
+from attributome.core.cropping import Border, cut_boxes
 from attributome.core.errors import DataError, UsageError
 from attributome.inpainting.cells import Block, Cells, Refused, gather
-
-Border = Literal["drop", "pad"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,49 +56,22 @@ def cut(
     is seen of neighbours stays in the crop, and out of its mask.
     """
     height, width = (size, size) if isinstance(size, int) else size
-    if min(height, width) < 1:
-        raise UsageError(f"boxes of {height} x {width} pixels are none")
-    if border not in ("drop", "pad"):
-        raise UsageError(f"border={border!r} cannot be meant; it is 'drop' or 'pad'")
-    if labels.shape != image.shape[1:]:
-        raise DataError(f"labels of shape {labels.shape} do not fit an image of {image.shape}")
-    if not image.size:
-        raise DataError(f"an image of shape {image.shape} has no pixels")
-    if labels.min() < 0:
-        raise DataError("an image of labels holds negative numbers; 0 is where no cell is")
-    if not np.isfinite(image).all():
-        raise DataError(f"{int((~np.isfinite(image)).sum())} pixels are NaN or infinite")
-    ids, y, x, areas, edge = _measured(labels)
-    tops, lefts = (at.astype(np.int64) - side // 2 for at, side in ((y, height), (x, width)))
-    room_y, room_x = labels.shape
-    leaves = (tops < 0) | (lefts < 0) | (tops + height > room_y) | (lefts + width > room_x)
-    kept = np.flatnonzero(~leaves) if border == "drop" else np.arange(len(ids))
-    if border == "pad" and leaves.any():
-        image, labels, before = _padded(image, labels, height, width)
-        tops, lefts = tops + before[0], lefts + before[1]
-    crops = np.empty((len(kept), len(image), height, width), np.float32)
-    masks = np.empty((len(kept), height, width), bool)
-    inside, near = [], []
-    for row, i in enumerate(kept):
-        box = slice(tops[i], tops[i] + height), slice(lefts[i], lefts[i] + width)
-        crops[row] = image[:, *box]
-        masks[row] = labels[box] == ids[i]
-        inside.append(masks[row].sum() / areas[i])
-        others = np.unique(labels[box])
-        near.append(" ".join(map(str, others[(others > 0) & (others != ids[i])])))
+    boxes = cut_boxes(image, labels, size=(height, width), border=border)
     table = pd.DataFrame(
         {
-            "label": ids[kept],
-            "y": y[kept],
-            "x": x[kept],
-            "area": areas[kept],
-            "inside": np.array(inside, np.float64),
-            "at_edge": edge[kept],
-            "neighbours": pd.Series(near, dtype=object),
+            "label": boxes.own.astype(np.int64),
+            "y": boxes.centres[:, 0],
+            "x": boxes.centres[:, 1],
+            "area": boxes.volumes,
+            "inside": boxes.inside,
+            "at_edge": boxes.at_edge,
+            "neighbours": pd.Series(
+                [" ".join(map(str, others)) for others in boxes.neighbours()], dtype=object
+            ),
         }
     )
-    dropped = np.setdiff1d(ids, ids[kept])
-    return Cut(table=table, crops=crops, masks=masks, dropped=dropped)
+    masks = boxes.labels == boxes.own[:, None, None]
+    return Cut(table=table, crops=boxes.crops, masks=masks, dropped=boxes.dropped)
 
 
 def crop_fields(
@@ -159,30 +130,3 @@ def _blocks(
             table.insert(0, "group", one.group)
             table.insert(0, "id", [f"{one.id}_{label}" for label in made.table["label"]])
             yield table, made.crops, made.masks
-
-
-def _measured(labels: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Labels that occur, their centroids (y, x) and areas, and whether they touch the edge."""
-    ids, place = np.unique(labels, return_inverse=True)
-    place = place.reshape(labels.shape)
-    areas = np.bincount(place.ravel(), minlength=len(ids))
-    y, x = (
-        np.bincount(place.ravel(), np.broadcast_to(at, labels.shape).ravel(), minlength=len(ids))
-        / areas
-        for at in np.ogrid[: labels.shape[0], : labels.shape[1]]
-    )
-    edge = np.zeros(len(ids), bool)
-    for line in (place[0], place[-1], place[:, 0], place[:, -1]):
-        edge[line] = True
-    cells = ids > 0
-    return ids[cells].astype(np.int64), y[cells], x[cells], areas[cells], edge[cells]
-
-
-def _padded(
-    image: np.ndarray, labels: np.ndarray, height: int, width: int
-) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-    """Room for a box around any pixel; and how much was put before the first."""
-    room = ((height // 2, height), (width // 2, width))
-    least = image.min((1, 2))
-    padded = [np.pad(c, room, constant_values=low) for c, low in zip(image, least, strict=True)]
-    return np.stack(padded), np.pad(labels, room), (height // 2, width // 2)
