@@ -38,28 +38,63 @@ def feature_cams(
     runs forwards twice, and then only what lies above the layer is differentiated, for `chunk`
     outputs at once. They bound the memory; where nobody says, there are as many as are worth it.
     """
+    return resize(
+        feature_terms(model, x, layer=layer, features=features, kind=kind, chunk=chunk), x
+    )
+
+
+def feature_terms(
+    model: Predictor,
+    x: Images,
+    *,
+    layer: str,
+    features: Sequence[int] | None = None,
+    kind: Literal["grad", "hires"] = "grad",
+    chunk: int | None = None,
+) -> Float[Tensor, "b f *t"]:
+    """The same maps on the grid of the layer, as they are before they are enlarged."""
+    act = layer_output(model, layer, x)
+    need_grid(act, x, layer)
+    out, leaf = from_layer(model, x, act, layer=layer)
+    return terms_of(out, leaf, outputs_asked(out, features), kind=kind, chunk=chunk)
+
+
+def from_layer(model: Predictor, x: Images, act: Layer, *, layer: str) -> tuple[Tensor, Layer]:
+    """Outputs of the model as a function of a layer's activation, and the leaf of their graph.
+
+    `terms_of` may then be asked for some features after others, and the model runs once.
+    """
+    with still(model), torch.enable_grad():
+        leaf = act.detach().clone().requires_grad_()
+        return predict_with(model, layer, x, leaf), leaf
+
+
+def terms_of(
+    out: Float[Tensor, "b o"],
+    leaf: Layer,
+    features: Int[Tensor, " n"],
+    *,
+    kind: Literal["grad", "hires"] = "grad",
+    chunk: int | None = None,
+) -> Float[Tensor, "b n *t"]:
+    """Maps of some outputs, on the grid of the activation that they were computed from."""
     if kind not in KINDS:
         raise UsageError(f"no kind {kind!r} of feature maps; choose one of {sorted(KINDS)}")
-    plain = layer_output(model, layer, x)
-    need_grid(plain, x, layer)
-    with still(model), torch.enable_grad():
-        act = plain.clone().requires_grad_()
-        out = predict_with(model, layer, x, act)
-        asked = _asked(out, features)
+    plain = leaf.detach()
 
-        def part(rows: slice) -> Float[Tensor, "b n ..."]:
-            grads = _gradients(out, act, asked[rows])
-            if kind == "hires":
-                return torch.einsum("nbc...,bc...->bn...", grads, plain)
-            return grads.flatten(3).mean(3).transpose(0, 1)
+    def part(rows: slice) -> Float[Tensor, "b m ..."]:
+        grads = feature_gradients(out, leaf, features[rows])
+        if kind == "hires":
+            return torch.einsum("nbc...,bc...->bn...", grads, plain)
+        return grads.flatten(3).mean(3).transpose(0, 1)
 
-        found = torch.cat(in_chunks(part, len(asked), chunk or at_once(plain, len(asked))), 1)
-    if kind == "grad":
-        found = torch.einsum("bnc,bc...->bn...", found, plain)
-    return resize(found, x)
+    most = chunk or at_once(plain, len(features))
+    found = torch.cat(in_chunks(part, len(features), most), 1)
+    return torch.einsum("bnc,bc...->bn...", found, plain) if kind == "grad" else found
 
 
-def _asked(out: Tensor, features: Sequence[int] | None) -> Int[Tensor, " n"]:
+def outputs_asked(out: Tensor, features: Sequence[int] | None) -> Int[Tensor, " n"]:
+    """Valid indices of outputs `(b, f)`; without `features`, all of them."""
     if out.ndim != 2:
         raise UsageError(
             f"outputs of shape {tuple(out.shape)} are no row of features per sample, shape (batch, "
@@ -74,7 +109,7 @@ def _asked(out: Tensor, features: Sequence[int] | None) -> Int[Tensor, " n"]:
     return torch.as_tensor(list(asked), device=out.device)
 
 
-def _gradients(
+def feature_gradients(
     out: Float[Tensor, "b o"], act: Layer, features: Int[Tensor, " n"]
 ) -> Float[Tensor, "n b f *t"]:
     """Gradient of each feature with respect to the activation, sample by sample."""
