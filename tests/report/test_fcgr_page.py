@@ -2,13 +2,13 @@ import base64
 import hashlib
 import json
 import re
-import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pandas as pd
 import pytest
+from browsing import asked
 from fcgr_runs import add_audit, add_evaluation, add_unit, begun, pair_table, whole
 
 from attributome.core.errors import DataError
@@ -273,27 +273,6 @@ def test_the_page_is_made_without_torch():
     code = "import sys, attributome.report.fcgr; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-
-
-def asked(page, folder, script, *, fragment="", width=1400):
-    """What a script finds in a page that is open in a browser of this width."""
-    browser = shutil.which("chromium")
-    assert browser, "this test needs a Chromium on the PATH"
-    code = page.read_text(encoding="utf-8")
-    code = re.sub(r"<meta http-equiv[^>]*>", "", code)
-    post = f"parent.postMessage(JSON.stringify((() => {{ {script} }})()), '*')"
-    write_text(folder / "copy.html", f"{code}<script>setTimeout(() => {post}, 200)</script>")
-    size = f"border:0;width:{width}px;height:900px"
-    frame = f'<iframe src="copy.html{fragment}" style="{size}"></iframe>'
-    listen = "onmessage = e => document.body.dataset.found = e.data"
-    write_text(folder / "frame.html", f"<body><script>{listen}</script>{frame}</body>")
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
-    options += ["--virtual-time-budget=8000", "--window-size=1500,1000"]
-    options += [f"--user-data-dir={folder / 'profile'}", (folder / "frame.html").as_uri()]
-    said = subprocess.run([browser, *options], capture_output=True, text=True, timeout=120)
-    found = re.search(r'data-found="([^"]*)"', said.stdout)
-    assert found, said.stderr[-800:]
-    return json.loads(found[1].replace("&quot;", '"').replace("&lt;", "<").replace("&amp;", "&"))
 
 
 @pytest.mark.browser

@@ -210,6 +210,7 @@ OTHERS = {
     ),
     "loss": Look(label="training loss", hue="blue"),
     "val_loss": Look(label="validation loss", hue="vermillion", marker="square", dash="6 4"),
+    "val_mse": Look(label="held-out error", hue="blue"),
     "val_pcc": Look(label="validation PCC", hue="green", marker="up"),
     "val_size": Look(label="validation mask size", hue="purple", marker="diamond", dash="6 3 2 3"),
     "precision": Look(label="precision", hue="sky", marker="diamond"),

@@ -1,6 +1,6 @@
 """Numbers and names as a person writes them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import floor, isfinite
 from typing import Any
 
@@ -31,6 +31,13 @@ def grey_value(value: float) -> str:
     """A grey level in any unit, three digits of it."""
     text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
     return text.replace("-", "−")
+
+
+def short(value: float | None) -> str:
+    """Three digits of a number of any size; what is not there is a dash."""
+    if value is None or not isfinite(value):
+        return "–"
+    return f"{value:.3g}".replace("-", "−")
 
 
 def minutes(seconds: float | None) -> str:
@@ -82,3 +89,30 @@ def chance(p: float) -> str:
     """A p value; what is very small is not told more exactly than it is known."""
     words = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
     return words.replace(" ", "\u00a0")
+
+
+def number(value: Any) -> float:
+    """A stored number; what is not there is NaN."""
+    return float("nan") if value is None else float(value)
+
+
+def plain(value: Any) -> str:
+    """A stored value as a person reads it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}".replace("-", "−")
+    if value is None:
+        return "not measured"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {plain(each)}" for key, each in value.items())
+    if isinstance(value, list):
+        return ", ".join(plain(each) for each in value)
+    return str(value)
+
+
+def defined(value: Any) -> bool:
+    """Whether a stored number is one."""
+    return isinstance(value, int | float) and isfinite(value)

@@ -79,10 +79,17 @@ def top(ranking: Shaped[np.ndarray, "*s"], share: float) -> Bool[np.ndarray, "*s
 
 def grey(image: Shown, shown: Range) -> str:
     """A grey picture, or one in colour with one range for all; a constant image is mid-grey."""
-    span = shown.high - shown.low
-    values = np.asarray(image, np.float64)
-    share = (values - shown.low) / span if span > 0 else np.full(values.shape, 0.5)
-    return _png(_resize(np.round(255 * np.clip(share, 0, 1)).astype(np.uint8)))
+    return _png(_resize(_greys(image, shown)))
+
+
+def grey_pixels(image: Plane, shown: Range) -> str:
+    """A small grey picture as it is, which the page enlarges: a page may hold many of them."""
+    return _png(_reduced(_greys(image, shown)))
+
+
+def signed_pixels(evidence: Plane, scale: float) -> str:
+    """A small signed map as it is, from -`scale` to `scale`."""
+    return _png(_reduced(_painted(np.asarray(evidence, np.float32), scale)))
 
 
 def coloured(importance: Plane) -> str:
@@ -131,6 +138,13 @@ def borders(labels: Plane) -> Plane:
     return np.asarray((labels > 0) & ~(edge & (ndimage.grey_erosion(labels, 3) > 0)))
 
 
+def _greys(image: Shown, shown: Range) -> UInt8[np.ndarray, "y x *c"]:
+    span = shown.high - shown.low
+    values = np.asarray(image, np.float64)
+    share = (values - shown.low) / span if span > 0 else np.full(values.shape, 0.5)
+    return np.asarray(np.round(255 * np.clip(share, 0, 1)).astype(np.uint8))
+
+
 def _painted(evidence: Plane, scale: float) -> UInt8[np.ndarray, "y x 3"]:
     shares = np.clip((evidence / scale + 1) / 2, 0, 1)
     return np.ascontiguousarray(colormaps[SIGNED](shares, bytes=True)[..., :3])
@@ -155,7 +169,11 @@ def _resize(picture: UInt8[np.ndarray, "y x *c"]) -> UInt8[np.ndarray, "v w *c"]
     if longest < SMALLEST:
         times = -(-SMALLEST // longest)
         return picture.repeat(times, axis=0).repeat(times, axis=1)
-    if longest <= LARGEST:
+    return _reduced(picture)
+
+
+def _reduced(picture: UInt8[np.ndarray, "y x *c"]) -> UInt8[np.ndarray, "v w *c"]:
+    if max(picture.shape[:2]) <= LARGEST:
         return picture
     return np.asarray(Image.fromarray(picture).resize(_fitted(picture), Image.Resampling.BOX))
 

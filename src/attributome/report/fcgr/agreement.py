@@ -10,7 +10,7 @@ from markupsafe import Markup
 from scipy.stats import rankdata
 
 from attributome.report.charts import WIDE, Size
-from attributome.report.fcgr.drawing import below, both, whisker
+from attributome.report.drawing import below, both, whisker
 from attributome.report.fcgr.facts import BRANCHES, FcgrFacts
 from attributome.report.fcgr.words import BRANCH, method
 from attributome.report.figures import Figure

@@ -2,10 +2,10 @@
 
 from math import isfinite
 
-from attributome.report.fcgr.evaluation import counted, known, number, order
+from attributome.report.fcgr.evaluation import counted, known, order
 from attributome.report.fcgr.facts import FcgrFacts
 from attributome.report.fcgr.words import METRICS, TRIVIAL, predictor
-from attributome.report.numbers import num, plural, span
+from attributome.report.numbers import num, number, plural, span
 
 UNSEEN = {
     "mirna": "miRNAs that it has not seen",

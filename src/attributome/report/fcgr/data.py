@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 from attributome.report.fcgr.facts import FcgrFacts
 from attributome.report.fcgr.words import METRICS, predictor
-from attributome.report.numbers import share, span
+from attributome.report.numbers import defined, plain, share, span
 
 LEVELS = {"red": "bad", "amber": "watch", "green": "good"}
 SHOWN = 200
@@ -124,28 +123,6 @@ def _text(row: Mapping[str, Any], head: str) -> str:
     if head == "metric":
         return METRICS.get(str(value), str(value))
     return plain(value)
-
-
-def plain(value: Any) -> str:
-    """A stored value as a person reads it."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:.4g}".replace("-", "−")
-    if value is None:
-        return "not measured"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {plain(each)}" for key, each in value.items())
-    if isinstance(value, list):
-        return ", ".join(plain(each) for each in value)
-    return str(value)
-
-
-def defined(value: Any) -> bool:
-    """Whether a stored number is one."""
-    return isinstance(value, int | float) and isfinite(value)
 
 
 def _head(name: str) -> str:

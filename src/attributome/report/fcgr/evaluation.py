@@ -8,11 +8,11 @@ from typing import Any
 from markupsafe import Markup
 
 from attributome.report.charts import WIDE, Size
-from attributome.report.fcgr.drawing import below, both, whisker
+from attributome.report.drawing import below, both, whisker
 from attributome.report.fcgr.facts import FcgrFacts
 from attributome.report.fcgr.words import METRICS, NETWORKS, TRIVIAL, predictor
 from attributome.report.figures import Figure
-from attributome.report.numbers import chance, num, plural, span
+from attributome.report.numbers import chance, num, number, plural, span
 from attributome.report.svg import Axis, marker, place, tag
 
 SHOWN = ("auc", "ap")
@@ -72,11 +72,6 @@ def known(facts: FcgrFacts, name: str, metric: str) -> float:
     """A value, or -1 where it is not defined."""
     value = number(facts.score(name, metric).get("value"))
     return value if isfinite(value) else -1.0
-
-
-def number(value: Any) -> float:
-    """A stored number; what is not there is NaN."""
-    return float("nan") if value is None else float(value)
 
 
 def counted(facts: FcgrFacts, name: str, metric: str) -> str:

@@ -10,8 +10,8 @@ import pandas as pd
 from jaxtyping import Float
 
 from attributome.core.errors import DataError
-from attributome.core.files import read_json
 from attributome.report.fcgr.words import TRIVIAL
+from attributome.report.reading import csv_of, json_of, parquet_of, whole
 from attributome.store import Run
 
 BRANCHES = ("site", "mirna")
@@ -21,7 +21,6 @@ NEEDED = {
     "scores": ("id", "method", "branch"),
     "kmers": ("kmer", "n", "mean", "q"),
     "contrasts": ("name", "q"),
-    "splits": (),
     "rejected": ("row", "column", "value", "reason"),
 }
 
@@ -139,20 +138,20 @@ def read(run: Run) -> FcgrFacts:
         motifs=run.load("motifs") or {},
         trust=run.load("trust") or {},
         summary=run.load("summary") or {},
-        network=_json(run.root / "network" / "network.json"),
+        network=json_of(run.root / "network" / "network.json"),
         splits=run.load("splits") or {},
-        rejected=_csv(run.root / "rejected.csv"),
-        kmers=_parquet(run.root / "kmers.parquet"),
-        contrasts=_parquet(run.root / "contrasts.parquet"),
+        rejected=csv_of(run.root / "rejected.csv", NEEDED["rejected"]),
+        kmers=parquet_of(run.root / "kmers.parquet", NEEDED["kmers"]),
+        contrasts=parquet_of(run.root / "contrasts.parquet", NEEDED["contrasts"]),
         explained=_explained(run, units),
-        scores=_whole(run.table(STAGE, "scores"), "scores", run.root),
+        scores=whole(run.table(STAGE, "scores"), NEEDED["scores"], "scores", run.root),
         params=params,
     )
 
 
 def _explained(run: Run, units: list[str]) -> pd.DataFrame:
     """The pairs of all blocks, with the block and the row of its arrays that each belongs to."""
-    table = _whole(run.table(STAGE, "pairs"), "pairs", run.root)
+    table = whole(run.table(STAGE, "pairs"), NEEDED["pairs"], "pairs", run.root)
     if table.empty:
         return pd.DataFrame()
     noted = [(unit, str(name)) for unit in units for name in run.note(STAGE, unit)["ids"]]
@@ -163,36 +162,3 @@ def _explained(run: Run, units: list[str]) -> pd.DataFrame:
             f"parts/{STAGE} and explain again"
         )
     return table.assign(row=table.groupby("unit").cumcount())
-
-
-def _json(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.is_file() else {}
-
-
-def _parquet(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        return pd.DataFrame()
-    try:
-        return _whole(pd.read_parquet(path), path.stem, path)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error}") from error
-
-
-def _csv(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        return pd.DataFrame()
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
-    return _whole(table, path.stem, path)
-
-
-def _whole(table: pd.DataFrame, name: str, where: Path) -> pd.DataFrame:
-    lost = [column for column in NEEDED[name] if column not in table.columns]
-    if lost and len(table.columns):
-        raise DataError(
-            f"the table {name!r} of {where} has no column {lost[0]!r}, only "
-            f"{', '.join(map(str, table.columns))}: make it again with this version"
-        )
-    return table

@@ -5,7 +5,7 @@ from math import log2
 
 from markupsafe import Markup
 
-from attributome.report.fcgr.drawing import minus
+from attributome.report.drawing import minus
 from attributome.report.svg import tag
 
 LETTERS = "ACGT"

@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from attributome.report.fcgr.data import parts, plain
+from attributome.report.fcgr.data import parts
 from attributome.report.fcgr.facts import FcgrFacts
 from attributome.report.fcgr.words import NETWORKS, method
-from attributome.report.numbers import listing
+from attributome.report.numbers import listing, plain
 
 SKIPPED = ("encoding", "arguments", "keywords", "versions", "metrics")
 

@@ -1,9 +1,5 @@
 """What the template shows, section by section, and the data that its script reads."""
 
-import base64
-import hashlib
-import json
-from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -24,6 +20,7 @@ from attributome.report.fcgr.facts import FcgrFacts
 from attributome.report.fcgr.profile import profiles
 from attributome.report.fcgr.words import MADE_BY, OUTCOMES, command, method
 from attributome.report.pictures import SIGNED, colour_bar
+from attributome.report.scripts import allowed, embedded, source
 
 COLOURS = 129  # odd, so that 0 has a colour of its own
 KMERS = ("kmer", "n", "mean", "low", "high", "effect", "p", "q")
@@ -68,40 +65,19 @@ def page(facts: FcgrFacts) -> dict[str, Any]:
         "data": embedded(held),
         "code": Markup(code),
         "allowed": allowed(code),
-        "style": Markup(_source("fcgr.css")),
+        "style": Markup(source("fcgr.css")),
     }
-
-
-def embedded(value: Any) -> Markup:
-    """JSON that can stand in a script element: no character of it can end the element."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
-    for letter in "<>&":
-        text = text.replace(letter, f"\\u{ord(letter):04x}")
-    return Markup(text)
 
 
 def script() -> str:
     """The page's own script."""
-    return _source("fcgr.js")
-
-
-def allowed(code: str) -> str:
-    """What the content security policy calls the script: only this very text runs."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}"
+    return source("fcgr.js")
 
 
 def colours() -> list[str]:
     """The signed scale from its low end to its high end, as hex."""
     table = colormaps[SIGNED](np.linspace(0, 1, COLOURS), bytes=True)[:, :3]
     return ["".join(f"{int(part):02x}" for part in row) for row in table]
-
-
-def _source(name: str) -> str:
-    return (
-        resources.files("attributome.report")
-        .joinpath("templates", name)
-        .read_text(encoding="utf-8")
-    )
 
 
 def _tables(facts: FcgrFacts) -> dict[str, Any]:

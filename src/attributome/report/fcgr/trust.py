@@ -5,11 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from attributome.report.fcgr.data import defined, plain
-from attributome.report.fcgr.evaluation import number
 from attributome.report.fcgr.facts import BRANCHES, FcgrFacts
 from attributome.report.fcgr.words import BRANCH, method
-from attributome.report.numbers import num, plural, span
+from attributome.report.numbers import defined, num, number, plain, plural, span
 from attributome.sequence.findings.bootstrap import cluster_bootstrap
 
 CHECKS = {

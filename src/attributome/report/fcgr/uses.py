@@ -10,14 +10,12 @@ import pandas as pd
 from markupsafe import Markup
 
 from attributome.report.charts import WIDE, Size
-from attributome.report.fcgr.data import defined
-from attributome.report.fcgr.drawing import Box, below, beside, both
-from attributome.report.fcgr.evaluation import number
+from attributome.report.drawing import Box, below, beside, both
 from attributome.report.fcgr.facts import FcgrFacts
 from attributome.report.fcgr.logos import information, logo, stacked
 from attributome.report.fcgr.words import method
 from attributome.report.figures import Figure
-from attributome.report.numbers import num, plural, share, times
+from attributome.report.numbers import defined, num, number, plural, share, short, times
 from attributome.report.svg import Axis, around, marker, place, tag
 from attributome.sequence.findings.bootstrap import cluster_bootstrap
 
@@ -155,9 +153,9 @@ def kmers(facts: FcgrFacts) -> dict[str, Any] | None:
         {
             "kmer": str(row["kmer"]),
             "n": f"{int(row['n']):,}",
-            "mean": _small(row["mean"]),
+            "mean": short(row["mean"]),
             "interval": _span(row.get("low"), row.get("high")),
-            "effect": _small(row.get("effect")),
+            "effect": short(row.get("effect")),
             "q": _q(row["q"]) if defined(row["q"]) else "not tested",
             "sure": bool(row["q"] < LEVEL),
         }
@@ -175,12 +173,8 @@ def _q(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.2g}"
 
 
-def _small(value: Any) -> str:
-    return f"{value:.3g}".replace("-", "−") if defined(value) else "–"
-
-
 def _span(low: Any, high: Any) -> str:
-    return f"{_small(low)} to {_small(high)}" if defined(low) and defined(high) else "undefined"
+    return f"{short(low)} to {short(high)}" if defined(low) and defined(high) else "undefined"
 
 
 def volcano(facts: FcgrFacts) -> Figure | None:

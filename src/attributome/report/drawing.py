@@ -1,4 +1,4 @@
-"""What the charts of this page share: one drawing for a wide page and one for a narrow one."""
+"""What charts share: one drawing for a wide page and one for a narrow one, axes, whiskers."""
 
 from collections.abc import Callable, Sequence
 
