@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import typer
 
-from attributome.cli import benchmarking, fcgr, looking, running
+from attributome.cli import benchmarking, fcgr, inpaint, looking, running
 from attributome.cli.speaking import STOPPED, complain
 from attributome.core.errors import Refusal
 
@@ -43,6 +43,7 @@ benchmark = typer.Typer(help="Which method to believe.", no_args_is_help=True)
 app.add_typer(benchmark, name="benchmark")
 benchmark.command("planted")(benchmarking.planted)
 app.add_typer(fcgr.app, name="fcgr")
+app.add_typer(inpaint.app, name="inpaint")
 train.command("predictor")(running.train_predictor)
 train.command("masks")(running.train_masks)
 

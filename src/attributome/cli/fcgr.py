@@ -13,10 +13,9 @@ from attributome.cli.fcgr_flags import (
     NETWORK,
     TRAIN,
     UPSTREAM,
-    Asked,
     open_pairs,
-    with_flags,
 )
+from attributome.cli.flags import Asked, with_flags
 from attributome.cli.options import Shard, part_of
 from attributome.cli.speaking import end, say
 from attributome.core.errors import UsageError

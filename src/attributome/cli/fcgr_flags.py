@@ -1,27 +1,16 @@
 """The flags that verbs on pairs share, and the job that they and a file make together."""
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial, wraps
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attributome.cli.options import (
-    Compile,
-    Device,
-    Minutes,
-    Out,
-    Prec,
-    Precision,
-    Seed,
-    Set,
-    given_values,
-)
+from attributome.cli.flags import Asked
+from attributome.cli.options import Minutes
 from attributome.core.errors import UsageError
 from attributome.terminal import Terminal
 
@@ -49,11 +38,14 @@ class Split(StrEnum):
     none = "none"
 
 
+def _without_parameters(names: list[str]) -> dict[str, dict[str, Any]]:
+    return {name: {} for name in names}
+
+
 def _column(flag: str, what: str) -> Any:
     return typer.Option(flag, help=f"Column of {what}.", rich_help_panel="Columns of the table")
 
 
-JobFile = Annotated[Path | None, typer.Argument(metavar="[JOB]", help="A job as TOML.")]
 Data = Annotated[
     str | None, typer.Option("--data", help="CSV, TSV, Parquet or FASTA; may be gzipped.")
 ]
@@ -90,7 +82,6 @@ DATA = {
     "k": (K, "data.k"),
     "split": (SplitBy, "data.split"),
 }
-"""Flags, each with its type and its key of the job; without one it is that in `data`."""
 NETWORK = {
     "network": (Network, "network.kind"),
     "checkpoint": (Checkpoint, "network.source"),
@@ -99,10 +90,9 @@ NETWORK = {
 TRAIN = {"epochs": (Epochs, "train.epochs"), "minutes": (Minutes, "train.minutes")}
 EXPLAIN = {
     "pairs": (Pairs, "explain.pairs"),
-    "method": (Methods, "explain.methods"),
+    "method": (Methods, "explain.methods", _without_parameters),
     "interactions": (Interactions, "explain.interactions"),
 }
-Flags = Mapping[str, tuple[Any, str]]
 UPSTREAM = partial(
     typer.Option,
     help="As the upstream's script has it; writes its tree of files too.",
@@ -111,64 +101,16 @@ UPSTREAM = partial(
 """A flag under the name that the upstream's interpretability script has for it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What a command line asks for, before anything is read."""
+def job_of(asked: Asked, more: Mapping[str, Any] | None = None) -> "FcgrJob":
+    """The job of a file, of the run that is in `--out` already, or of flags alone."""
+    from attributome.pipeline.fcgr.job import changed, job_from, read_job
 
-    path: Path | None
-    out: Path | None
-    changes: Mapping[str, Any]
-    device: str
-    precision: Precision
-    compile: bool
-
-    def job(self, more: Mapping[str, Any] | None = None) -> "FcgrJob":
-        """The job of a file, of the run that is in `--out` already, or of flags alone."""
-        from attributome.pipeline.fcgr.job import changed, job_from, read_job
-        from attributome.store import Run
-
-        changes = {**(more or {}), **self.changes}
-        if self.path is None and self.out is not None and (self.out / "run.json").is_file():
-            asked = Run.open(self.out).asked
-            if "data" not in asked.get("job", {}) or "explain" not in asked["job"]:
-                raise UsageError(f"{self.out} holds something else: choose another --out")
-            return changed(job_from(asked["job"], str(self.out)), changes)
-        return read_job(self.path, changes)
-
-
-Verb = Callable[..., None]
-"""A function whose first parameter is what is asked; the others are flags of its own."""
-
-
-def with_flags(*groups: Flags) -> Callable[[Verb], Verb]:
-    """Give a verb the flags that verbs share; it is called with what they ask for."""
-    flags = {name: one for group in groups for name, one in group.items()}
-
-    def widened(does: Verb) -> Verb:
-        own = list(inspect.signature(does).parameters.values())[1:]
-
-        @wraps(does)
-        def typed(**given: Any) -> None:
-            words = {parameter.name: given[parameter.name] for parameter in own}
-            does(_asked(given, flags), **words)
-
-        parameters = [
-            _parameter("job", JobFile, None),
-            _parameter("out", Out, None),
-            *(_parameter(name, kind, None) for name, (kind, _) in flags.items()),
-            *(one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own),
-            _parameter("set", Set, None),
-            _parameter("seed", Seed, None),
-            _parameter("device", Device, "auto"),
-            _parameter("precision", Prec, Precision.auto),
-            _parameter("compile", Compile, False),
-        ]
-        # typer reads a verb's flags from its signature
-        typed.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        typed.__annotations__ = {one.name: one.annotation for one in parameters}
-        return typed
-
-    return widened
+    changes = {**(more or {}), **asked.changes}
+    if (before := asked.before()) is None:
+        return read_job(asked.path, changes)
+    if "data" not in before.get("job", {}) or "explain" not in before["job"]:
+        raise UsageError(f"{asked.out} holds something else: choose another --out")
+    return changed(job_from(before["job"], str(asked.out)), changes)
 
 
 @contextmanager
@@ -177,36 +119,8 @@ def open_pairs(asked: Asked, more: Mapping[str, Any] | None = None) -> Iterator[
     from attributome.core.compute import choose
     from attributome.pipeline.fcgr.work import begin
 
-    job = asked.job(more)
+    job = job_of(asked, more)
     compute = choose(asked.device, asked.precision.value, asked.compile)
     with Terminal() as terminal:
         folder = asked.out or Path("runs") / job.name
         yield begin(job, folder, compute=compute, bars=terminal.bars, tell=terminal.tell)
-
-
-def _asked(given: Mapping[str, Any], flags: Flags) -> Asked:
-    values = {
-        key or f"data.{name}": _plain(given[name])
-        for name, (_, key) in flags.items()
-        if given[name] is not None
-    }
-    return Asked(
-        path=given["job"],
-        out=given["out"],
-        changes={**values, **given_values(given["set"], given["seed"])},
-        device=given["device"],
-        precision=given["precision"],
-        compile=given["compile"],
-    )
-
-
-def _plain(value: object) -> object:
-    """A flag's value as a job has it: methods that are named get no parameters."""
-    if isinstance(value, list):
-        return {name: {} for name in value}
-    return value.value if isinstance(value, StrEnum) else value
-
-
-def _parameter(name: str, annotation: Any, default: object) -> inspect.Parameter:
-    kind = inspect.Parameter.KEYWORD_ONLY
-    return inspect.Parameter(name, kind, default=default, annotation=annotation)

@@ -15,11 +15,12 @@ import pandas as pd
 from attributome import __version__
 from attributome.core.compute import Compute
 from attributome.core.errors import DataError
-from attributome.core.files import digest, read_json, write_json
+from attributome.core.files import digest, read_json
 from attributome.core.types import Progress
 from attributome.pipeline.fcgr.checking import check
 from attributome.pipeline.fcgr.job import FcgrJob, PairData
 from attributome.pipeline.fcgr.tables import write_csv, write_table
+from attributome.pipeline.settling import asked_before, settle
 from attributome.pipeline.work import Bars, quiet, timed, unheard
 from attributome.sequence.pairs.reading import Columns, Read, read_pairs
 from attributome.sequence.pairs.splits import split_pairs
@@ -81,7 +82,7 @@ def begin(
     where their file has gone.
     """
     check(job)
-    before = read_json(out / "run.json") if (out / "run.json").is_file() else {}
+    before = asked_before(out)
     held = _holds(out, before, job)
     sha256 = before["data"]["sha256"] if held else source_mark(job.data)
     read = None if held else read_job_pairs(job.data)
@@ -93,7 +94,8 @@ def begin(
         "data": counts,
         "network": {"sha256": digest_of(Path(job.network.source)) if job.network.source else None},
     }
-    _settle(out, before, asked)
+    if settle(out, asked, MADE):
+        (out / "splits.json").unlink(missing_ok=True)
     run = Run.begin(out, asked)
     if read is not None:
         write_table(out / "pairs.parquet", read.pairs)
@@ -166,21 +168,3 @@ def _holds(out: Path, before: Mapping[str, Any], job: FcgrJob) -> bool:
         return False
     gone = not Path(job.data.source).is_file()
     return gone or bool(before["data"]["sha256"] == source_mark(job.data))
-
-
-def _settle(out: Path, before: Mapping[str, Any], asked: dict[str, Any]) -> None:
-    """Let go of what was asked before where nothing has been made of it."""
-    if not before:
-        return
-    free = {key for key, made in MADE.items() if not any((out / name).exists() for name in made)}
-    settled = {**before, "job": {**before["job"], **{key: asked["job"][key] for key in free}}}
-    if "data" in free:
-        settled |= {key: asked[key] for key in ("attributome", "data")}
-    if "network" in free:
-        settled["network"] = asked["network"]
-    if settled != before:
-        if any(settled["job"][key] != before["job"].get(key) for key in ("seed", "data")) or (
-            settled["data"] != before["data"]
-        ):
-            (out / "splits.json").unlink(missing_ok=True)
-        write_json(out / "run.json", settled)

@@ -1,0 +1,1 @@
+"""Paired cell inpainting: one function per verb, from crops or fields to findings."""
