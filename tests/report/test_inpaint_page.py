@@ -1,6 +1,7 @@
 import base64
 import hashlib
 import html
+import json
 import re
 import subprocess
 import sys
@@ -105,6 +106,31 @@ def test_a_clean_run_has_no_doubts(tmp_path):
     found = text(evaluated(tmp_path))
     assert "Nothing that this page looks for" in section(found, "doubts")
     assert 'class="bad"' not in found
+
+
+@pytest.mark.parametrize(("value", "doubted"), [(0.70, True), (0.66, False)])
+def test_an_untrained_network_that_comes_near_with_another_layer_is_named(tmp_path, value, doubted):
+    def near(found):
+        for row in found["accuracy"]:
+            if (row["features"], row["layer"], row["pool"]) == ("untrained", "conv4_1", "mean"):
+                row["balanced"] = value
+
+    told = section(text(changed(evaluated(tmp_path), near)), "doubts")
+    assert ("An untrained network comes near with conv4_1 mean" in told) == doubted
+    assert ("reaches 0.70 against 0.71 (0.67–0.75): much of this" in told) == doubted
+
+
+def test_a_network_from_elsewhere_may_have_seen_the_fields(tmp_path, page):
+    run = evaluated(tmp_path)
+    asked = json.loads((run.root / "run.json").read_text())
+    asked["job"]["network"] = {"source": "published.h5"}
+    (run.root / "run.json").write_text(json.dumps(asked))
+    found = text(run)
+    assert "trained elsewhere, perhaps on these fields. It is published.h5." in section(
+        found, "doubts"
+    )
+    assert "which training has not seen" not in section(found, "pretext")
+    assert "which training has not seen" in section(page, "pretext")
 
 
 def test_what_was_left_out_is_counted_by_its_reason(page):

@@ -46,7 +46,7 @@ def features(work: CellWork, *, part: tuple[int, int] = (1, 1)) -> int:
             for done, unit in enumerate(todo):
                 progress(done / len(todo), f"cells {unit} ({done + 1} of {len(todo)})")
                 _block(work, net, mark, cells, unit, units[unit])
-            progress(1.0, f"{len(todo)} blocks of cells extracted")
+            progress(1.0, f"blocks of cells extracted: {len(todo)}")
     missing = sum(not work.run.has(STAGE, unit) for unit in units)
     if not missing or (work.run.root / FEATURES).is_file():
         _join(work, [*units])

@@ -29,6 +29,7 @@ def doubts(facts: InpaintFacts) -> list[Doubt]:
     if not facts.evaluation:
         return _rows(facts)
     found = [
+        *_elsewhere(facts),
         *_pretext(facts),
         *_rivals(facts),
         *_field(facts),
@@ -38,6 +39,18 @@ def doubts(facts: InpaintFacts) -> list[Doubt]:
         *_rows(facts),
     ]
     return sorted(found, key=lambda doubt: doubt.state != "bad")
+
+
+def _elsewhere(facts: InpaintFacts) -> list[Doubt]:
+    """A network that was not trained here may have seen the very fields that judge it."""
+    if not facts.elsewhere:
+        return []
+    words = (
+        f"It is {facts.elsewhere}. If its training saw these fields, the error of painting and the "
+        f"accuracies are too kind; this run cannot know."
+    )
+    title = "The network was trained elsewhere, perhaps on these fields"
+    return [Doubt(state="watch", title=title, words=words)]
 
 
 def _pretext(facts: InpaintFacts) -> list[Doubt]:
@@ -84,6 +97,7 @@ def _rivals(facts: InpaintFacts) -> list[Doubt]:
             title = f"Nobody can say whether they are surely better than {rival}"
             found.append(Doubt(state="watch", title=title, words=told))
     own = facts.score("ours", facts.across)
+    found += _untrained(facts)
     for name in OTHERS:
         other = facts.score(name, facts.across)
         if own and other and other.known and other.balanced >= own.balanced:
@@ -91,6 +105,28 @@ def _rivals(facts: InpaintFacts) -> list[Doubt]:
             title = f"Not better than {kind_of(name).the}"
             found.append(Doubt(state="watch", title=title, words=words))
     return found
+
+
+def _untrained(facts: InpaintFacts) -> list[Doubt]:
+    """Another layer or pool of the network before it learnt anything may be as good as the lead."""
+    own = facts.score("ours", facts.across)
+    plain = [s for s in facts.scores if s.features == "untrained" and s.protocol == facts.across]
+    best = max((s for s in plain if s.known), key=lambda s: s.balanced, default=None)
+    if not own or not own.known or best is None or (best.layer, best.pool) == facts.lead:
+        return []
+    if best.balanced < own.balanced and (not isfinite(own.low) or best.balanced < own.low):
+        return []
+    words = (
+        f"{best.name} of the untrained network reaches {num(best.balanced)} against "
+        f"{num(own.balanced)}{_ends(own.low, own.high)}: much of this accuracy needs no training."
+    )
+    title = f"An untrained network comes near with {best.name}"
+    return [Doubt(state="watch", title=title, words=words)]
+
+
+def _ends(low: float, high: float) -> str:
+    ends = span(low, high)
+    return f" ({ends})" if ends else ""
 
 
 def _field(facts: InpaintFacts) -> list[Doubt]:

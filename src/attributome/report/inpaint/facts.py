@@ -97,6 +97,11 @@ class InpaintFacts:
         return self.asked.get("data") or {}
 
     @property
+    def elsewhere(self) -> str:
+        """Where the network comes from that was not trained in this run; empty: it was."""
+        return str((self.job.get("network") or {}).get("source") or "")
+
+    @property
     def judging(self) -> Mapping[str, Any]:
         """How the features were to be judged."""
         return self.job.get("evaluate") or {}

@@ -38,7 +38,7 @@ def page(facts: InpaintFacts) -> dict[str, Any]:
         "predictions": predictions(facts),
         "looking": looking(facts),
         "evaluated": bool(facts.evaluation),
-        "given": str((facts.job.get("network") or {}).get("source") or ""),
+        "given": facts.elsewhere,
         "umap": umap(facts),
         "findings": findings.findings(facts),
         "origin": origin.origin(facts),
