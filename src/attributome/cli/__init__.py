@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import typer
 
-from attributome.cli import benchmarking, fcgr, inpaint, looking, running
+from attributome.cli import benchmarking, fcgr, inpaint, looking, profile, running
 from attributome.cli.speaking import STOPPED, complain
 from attributome.core.errors import Refusal
 
@@ -44,6 +44,7 @@ app.add_typer(benchmark, name="benchmark")
 benchmark.command("planted")(benchmarking.planted)
 app.add_typer(fcgr.app, name="fcgr")
 app.add_typer(inpaint.app, name="inpaint")
+app.add_typer(profile.app, name="profile")
 train.command("predictor")(running.train_predictor)
 train.command("masks")(running.train_masks)
 
