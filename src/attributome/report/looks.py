@@ -216,6 +216,7 @@ OTHERS = {
     "precision": Look(label="precision", hue="sky", marker="diamond"),
     "recall": Look(label="recall", hue="blue"),
     "region_importance": Look(label="true region", hue="green", marker="up"),
+    "feature_camo": Look(label="Grad-CAMO of a feature", hue="blue"),
     "decoy_importance": Look(label="decoy", hue="vermillion", marker="square"),
 }
 LOOKS = METHODS | CONTROLS | OTHERS

@@ -99,6 +99,12 @@ def coloured(importance: Plane) -> str:
     return _png(_resize(np.ascontiguousarray(colours[..., :3])))
 
 
+def coloured_pixels(importance: Plane) -> str:
+    """A small importance map as it is, on the fixed scale from 0 to 1."""
+    colours = colormaps[SCALE](np.clip(_averaged(importance), 0, 1), bytes=True)
+    return _png(np.ascontiguousarray(colours[..., :3]))
+
+
 def signed(evidence: Plane, scale: float) -> str:
     """A signed map from -`scale` to `scale`; 0 has the same colour in every picture."""
     return _png(_resize(_painted(_averaged(evidence), scale)))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pyarrow import parquet
 
 from attributome.core.errors import DataError
 from attributome.core.files import read_json
@@ -15,12 +16,21 @@ def json_of(path: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
 
 
-def parquet_of(path: Path, needed: Sequence[str]) -> pd.DataFrame:
-    """A table with at least these columns, without any where there is no file."""
+def parquet_of(
+    path: Path, needed: Sequence[str], *, more: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """A table with at least these columns, without any where there is no file.
+
+    With `more` nothing else is read than the needed columns and those of `more` that are there.
+    """
     if not path.is_file():
         return pd.DataFrame()
     try:
-        return whole(pd.read_parquet(path), needed, path.stem, path)
+        wanted = None
+        if more is not None:
+            there = parquet.read_schema(path).names
+            wanted = [name for name in dict.fromkeys((*needed, *more)) if name in there]
+        return whole(pd.read_parquet(path, columns=wanted), needed, path.stem, path)
     except (OSError, ValueError) as error:  # pyarrow derives its errors from these
         raise DataError(f"cannot read {path}: {error}") from error
 
