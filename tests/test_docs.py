@@ -16,7 +16,7 @@ from attributome.quality import CHECKS
 from test_readme import python_of
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-OTHERS = ("targets", "metrics", "trust", "fcgr", "inpainting")
+OTHERS = ("targets", "metrics", "trust", "fcgr", "inpainting", "profiles")
 PAGES = [*sorted((DOCS / "methods").glob("*.md")), *(DOCS / f"{name}.md" for name in OTHERS)]
 
 

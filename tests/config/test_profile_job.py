@@ -54,7 +54,7 @@ ODD = {
     "no source": ({"data.source": ""}, "no fields are named: give data.source"),
     "no size": ({"crops.size": []}, "neither is given"),
     "two sizes": ({"crops.size_um": [5.0]}, "both are given"),
-    "one axis": ({"crops.size": [64]}, "give [y, x] or [z, y, x]"),
+    "four axes": ({"crops.size": [8, 8, 8, 8]}, "give one for all axes"),
     "shares": ({"data.shares": {"train": 0.5, "test": 0.2}}, "sum to 1"),
     "nothing to train on": ({"data.shares": {"test": 1.0}}, "leaves no wells to train"),
     "plates": ({"data.held_out_plates": -1}, "data.held_out_plates is -1"),

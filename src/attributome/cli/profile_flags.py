@@ -80,7 +80,10 @@ HeldOut = Annotated[
     list[str] | None,
     typer.Option("--held-out", help="Plate that no training sees (repeat), or how many."),
 ]
-Size = Annotated[list[int] | None, typer.Option("--size", help="Voxels of a crop; once per axis.")]
+Size = Annotated[
+    list[int] | None,
+    typer.Option("--size", help="Voxels of a crop: one for all axes, or one each."),
+]
 Network = Annotated[str | None, typer.Option("--network", help="Folder of a trained network.")]
 Architecture = Annotated[
     str | None, typer.Option("--architecture", help="small, resnet or efficientnet.")

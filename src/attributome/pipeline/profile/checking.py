@@ -19,8 +19,10 @@ def check(job: ProfileJob) -> None:
     if bool(crops.size) == bool(crops.size_um):
         both = "both are given" if crops.size else "neither is given"
         raise UsageError(f"crops have a size in voxels or in micrometres (size_um), and {both}")
-    if crops.size and len(crops.size) not in (2, 3):
-        raise UsageError(f"crops.size is {[*crops.size]}; give [y, x] or [z, y, x]")
+    if len(crops.size) > 3:
+        raise UsageError(
+            f"crops.size is {[*crops.size]}; give one for all axes, [y, x] or [z, y, x]"
+        )
     _data(job)
     _features(job)
     if job.evaluate.umap and not has_umap():

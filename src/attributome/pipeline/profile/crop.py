@@ -74,7 +74,7 @@ def _field(work: ProfileWork, row: Mapping[str, Any]) -> int:
     started, asked, name = time.monotonic(), work.job.crops, str(row["field"])
     try:
         one = read_one(row, work.job.data)
-        size = tuple(asked.size)
+        size = asked.size * one.labels.ndim if len(asked.size) == 1 else asked.size
         if asked.size_um:
             if one.spacing is None:
                 raise UsageError(

@@ -16,6 +16,9 @@ Kind = Literal["auto", "table", "ngff", "jump", "deepprofiler"]
 Pool = Literal["mean", "max", "masked_mean"]
 CausalTest = Literal["tests", "predictors"]
 Stage = Literal["raw", "normalised", "sphered", "selected", "camo"]
+Remedy = Literal["penalty", "mask", "background"]
+Alternative = Literal["contrastive", "inpainting"]
+Width = Annotated[int, Field(ge=1)]
 
 
 class LabelsJob(Section):
@@ -66,7 +69,7 @@ class ProfileData(Section):
 class CropsJob(Section):
     """The box around each cell."""
 
-    size: tuple[Voxels, ...] = Field((), description="voxels per axis, such as [64, 64]")
+    size: tuple[Voxels, ...] = Field((), description="voxels per axis, or one for all axes")
     size_um: tuple[Step, ...] = Field((), description="micrometres instead; one for all axes")
     border: Literal["drop", "pad"] = Field("drop", description="boxes that leave their field")
     illumination: str = Field(
@@ -163,6 +166,33 @@ class WellsJob(Section):
     )
 
 
+class RemediesJob(Section):
+    """What is compared with the run's own training, each trained as `train` says but for this."""
+
+    which: tuple[Remedy, ...] = Field(("penalty", "mask", "background"), min_length=1)
+
+
+class AlternativesJob(Section):
+    """Features that are learnt without labels, to compare with those of the classifier."""
+
+    which: tuple[Alternative, ...] = Field(("contrastive", "inpainting"), min_length=1)
+    temperature: float = Field(0.2, gt=0, description="contrastive")
+    followed: int = Field(
+        500, ge=0, description="contrastive: cells beside training whose features are animated"
+    )
+    marker: tuple[str, ...] = Field(
+        (), description="inpainting: channels known of both cells; () is the segmented or the first"
+    )
+    recipe: str = Field("yeast", description="inpainting: how crops are scaled: yeast, human, none")
+    widths: Annotated[tuple[Width, ...], Field(min_length=5, max_length=5)] = Field(
+        (96, 256, 384, 384, 256), description="inpainting: of the five source layers"
+    )
+    layer: str = Field("conv3_1", description="inpainting: layer of the features")
+    pool: Literal["max", "mean", "masked_max", "masked_mean"] = Field(
+        "max", description="inpainting: pool of the features"
+    )
+
+
 class EvaluateJob(Section):
     """What the network and the profiles are worth."""
 
@@ -191,6 +221,8 @@ class ProfileJob(Section):
     causes: CausesJob = CausesJob()
     profiles: WellsJob = WellsJob()
     evaluate: EvaluateJob = EvaluateJob()
+    remedies: RemediesJob = RemediesJob()
+    alternatives: AlternativesJob = AlternativesJob()
 
 
 def read_job(path: Path | None, changes: Mapping[str, Any] | None = None) -> ProfileJob:
