@@ -15,6 +15,7 @@ from attributome.predictors.cells import cell_network
 from attributome.profiles.camo import class_camo
 from attributome.profiles.causes import (
     AS_IT_IS,
+    EMPTY,
     ERASED,
     FOLLOWED,
     SWAPPED,
@@ -91,6 +92,8 @@ def twin():
 def test_the_cheater_does_not_need_the_cell(cheater):
     assert cheater.by["balanced"][AS_IT_IS] > 0.9
     assert all(cheater.by["low"][name] > 0.6 for name in ERASED)
+    assert cheater.by["low"][EMPTY] > 0.6
+    assert "the background alone gives" in " ".join(cheater.found.reasons)
     assert cheater.by["balanced"][SWAPPED] > 0.6
     assert cheater.by["balanced"]["background replaced"] < 0.3  # it goes by the donor's
     assert cheater.by["change_high"]["background replaced"] < -0.5
@@ -100,7 +103,7 @@ def test_the_cheater_does_not_need_the_cell(cheater):
 
 def test_the_twin_needs_the_cell_and_nothing_else(twin):
     assert twin.by["balanced"][AS_IT_IS] > 0.9
-    assert all(twin.by["low"][name] <= 0.34 for name in ERASED)
+    assert all(twin.by["low"][name] <= 0.34 for name in (*ERASED, EMPTY))
     for name in ("neighbours erased", "background replaced", "surroundings replaced"):
         assert twin.by["balanced"][name] > 0.85
     assert twin.by["balanced"][SWAPPED] < 0.15
@@ -261,6 +264,18 @@ def test_the_rule_of_the_flag(camo, erased, gap, reasons):
     assert made.flagged == bool(reasons)
     assert len(made.reasons) == len(reasons)
     assert all(words in reason for words, reason in zip(reasons, made.reasons, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("empty", "words"), [((0.7, 0.6, 0.8), "the background alone"), ((0.5, 0.4, 0.6), "neighbours")]
+)
+def test_neighbours_are_told_from_the_background(empty, words):
+    tests = pd.DataFrame([row_of(name, 0.7, 0.6, 0.8) for name in ERASED] + [row_of(EMPTY, *empty)])
+    made = found(
+        tests, camo=np.full(40, 0.9), chance=np.full(40, 0.2), wells=np.repeat(np.arange(8), 5)
+    )
+    assert len(made.reasons) == 1
+    assert words in made.reasons[0]
 
 
 def test_cells_and_classes_that_do_not_fit_are_refused():

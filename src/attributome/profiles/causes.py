@@ -44,6 +44,7 @@ Codes = Int64[np.ndarray, " n"]
 Names = Shaped[np.ndarray, " n"]
 AS_IT_IS = "as it is"
 ERASED = ("cell erased, mean", "cell erased, around", "cell erased, another's background")
+EMPTY = "all cells erased"
 SWAPPED, FOLLOWED = "cell swapped", "cell swapped: the label of the new cell"
 MARGIN = 0.1
 LOSS = 0.02
@@ -66,6 +67,10 @@ def _erased(fill: str) -> Callable[[Crops, Crops], Crops]:
         return Crops(images, some.labels, some.own)
 
     return change
+
+
+def _no_cells(some: Crops, _donors: Crops) -> Crops:
+    return Crops(without_cells(some.images, some.labels), some.labels, some.own)
 
 
 def _no_neighbours(some: Crops, _donors: Crops) -> Crops:
@@ -98,6 +103,7 @@ TESTS: Mapping[str, Callable[[Crops, Crops], Crops]] = {
     ERASED[0]: _erased("mean"),
     ERASED[1]: _erased("around"),
     ERASED[2]: _erased("donor"),
+    EMPTY: _no_cells,
     "neighbours erased": _no_neighbours,
     "background replaced": _other_background,
     "surroundings replaced": _other_surroundings,
@@ -247,7 +253,9 @@ def found(
     erased = tests[tests["test"].isin(ERASED)]
     if len(erased) and (erased["low"] > erased["chance"]).all():
         least = float(erased["balanced"].min())
-        reasons.append(f"with the cell erased, balanced accuracy stays at {least:.2f} or more")
+        reasons.append(
+            f"with the cell erased, balanced accuracy stays at {least:.2f} or more{_left(tests)}"
+        )
     if gap is not None:
         words.append(
             f"balanced accuracy is {gap['inside']:.2f} on other wells of the training plates and "
@@ -259,6 +267,20 @@ def found(
     if not reasons:
         words.append("none of these tests found that anything beside the cell is gone by")
     return Findings(flagged=bool(reasons), reasons=tuple(reasons), words=tuple(words))
+
+
+def _left(tests: pd.DataFrame) -> str:
+    """Whether it is the neighbours or the background that tells, where both were looked at."""
+    rows = tests[tests["test"] == EMPTY].to_dict("records")
+    if not rows:
+        return ""
+    value, above = rows[0]["balanced"], rows[0]["low"] > rows[0]["chance"]
+    return (
+        f"; the background alone gives {value:.2f}"
+        if above
+        else f", and with all cells erased it is {value:.2f}, not surely above chance: the "
+        f"neighbours tell"
+    )
 
 
 def _span(low: float, high: float, form: str = ".2f") -> str:

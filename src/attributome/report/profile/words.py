@@ -25,6 +25,7 @@ TESTS = {
     "cell erased, around": "the cell is filled with background from beside it",
     "cell erased, another's background": "the cell is filled with the background of another crop, "
     "of another class",
+    "all cells erased": "the background alone, in the places of all cells too",
     "neighbours erased": "all other cells are filled with background",
     "background replaced": "the background is that of a crop of another class; the cells stay",
     "surroundings replaced": "background and neighbours are those of a crop of another class",
