@@ -5,11 +5,11 @@ import pytest
 from scipy.stats import binom, friedmanchisquare, rankdata
 
 from attributome.core.errors import DataError, UsageError
+from attributome.core.multiplicity import holm
 from attributome.metrics.comparison import compare_methods
 from attributome.metrics.intervals import (
     clopper_pearson,
     grouped_interval,
-    holm,
     median_interval,
     paired_difference,
 )

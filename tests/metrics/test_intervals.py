@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import binom, bootstrap
 
 from attributome.core.errors import DataError, UsageError
-from attributome.metrics.intervals import holm, median_interval, paired_difference
+from attributome.core.multiplicity import holm
+from attributome.metrics.intervals import median_interval, paired_difference
 
 
 def exact_ends(values, confidence):

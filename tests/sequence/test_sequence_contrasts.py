@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from scipy.stats import binom, false_discovery_control, mannwhitneyu, somersd
 
 from attributome.core.errors import DataError, UsageError
+from attributome.core.multiplicity import benjamini_hochberg
 from attributome.sequence.alphabet import strands
 from attributome.sequence.fcgr import kmers
 from attributome.sequence.findings import contrasts
 from attributome.sequence.findings.contrasts import (
-    benjamini_hochberg,
     centred_ranks,
     contrast,
     outcome_groups,

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from attributome.core.errors import DataError, UsageError
-from attributome.metrics.intervals import holm
+from attributome.core.multiplicity import holm
 from attributome.studies.effects import effects
 from attributome.studies.groups import (
     compare_groups,

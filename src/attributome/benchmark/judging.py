@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from attributome.metrics.intervals import holm, median_interval, paired_difference
+from attributome.core.multiplicity import holm
+from attributome.metrics.intervals import median_interval, paired_difference
 
 LEVEL = 0.01
 METRICS = (

@@ -15,7 +15,8 @@ from jaxtyping import Float
 from scipy.stats import chi2, rankdata, studentized_range
 
 from attributome.core.errors import DataError, UsageError
-from attributome.metrics.intervals import Values, holm, paired_difference
+from attributome.core.multiplicity import holm
+from attributome.metrics.intervals import Values, paired_difference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,6 @@ A value that is undefined is refused here and never averaged or dropped: which f
 caller's decision, and the report must tell it.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from jaxtyping import Float, Shaped
 from scipy.stats import beta, wilcoxon
@@ -94,19 +92,6 @@ def paired_difference(
         "wins": int((gaps > 0).sum()),
         "ties": len(gaps) - len(unequal),
     }
-
-
-def holm(pvalues: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values, in the order given: all below a level holds for all at once."""
-    wrong = [p for p in pvalues if not 0 <= p <= 1]
-    if wrong:
-        raise DataError(f"{wrong[0]} is no p-value: each must be between 0 and 1")
-    order = np.argsort(pvalues, kind="stable")
-    adjusted, highest = [0.0] * len(pvalues), 0.0
-    for rank, index in enumerate(order):
-        highest = max(highest, min(1.0, (len(pvalues) - rank) * pvalues[index]))
-        adjusted[index] = highest
-    return adjusted
 
 
 def clopper_pearson(passed: int, n: int, confidence: float = 0.95) -> float:

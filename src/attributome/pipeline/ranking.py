@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from attributome.metrics.intervals import holm, median_interval, paired_difference
+from attributome.core.multiplicity import holm
+from attributome.metrics.intervals import median_interval, paired_difference
 from attributome.quality import flags
 
 LEVEL = 0.05

@@ -12,9 +12,9 @@ import pandas as pd
 
 from attributome import __version__
 from attributome.core.errors import DataError
+from attributome.core.multiplicity import holm
 from attributome.metrics.intervals import (
     clopper_pearson,
-    holm,
     median_interval,
     paired_difference,
 )

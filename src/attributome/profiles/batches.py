@@ -8,10 +8,10 @@ import pandas as pd
 from jaxtyping import Float, Shaped
 
 from attributome.core.errors import DataError, UsageError
+from attributome.core.multiplicity import benjamini_hochberg
 from attributome.core.seeds import rng
 from attributome.profiles.neighbours import protocols
 from attributome.profiles.ranking import directions
-from attributome.sequence.findings.contrasts import benjamini_hochberg
 
 Features = Float[np.ndarray, "n f"]
 Names = Shaped[np.ndarray, " _"]

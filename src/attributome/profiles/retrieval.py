@@ -14,9 +14,9 @@ import pandas as pd
 from jaxtyping import Bool, Float64, Integer
 
 from attributome.core.errors import DataError, UsageError
+from attributome.core.multiplicity import benjamini_hochberg
 from attributome.core.seeds import rng
 from attributome.profiles.ranking import BLOCK, Features, precisions, rule
-from attributome.sequence.findings.contrasts import benjamini_hochberg
 
 Sizes = tuple[tuple[int, int], ...]
 """The positives and negatives of each row of a group."""

@@ -17,9 +17,9 @@ from jaxtyping import Float, Integer
 from scipy.stats import rankdata
 
 from attributome.core.errors import DataError, UsageError
+from attributome.core.multiplicity import benjamini_hochberg, holm
 from attributome.core.seeds import rng, seed_of
-from attributome.metrics.intervals import holm, median_interval
-from attributome.sequence.findings.contrasts import benjamini_hochberg
+from attributome.metrics.intervals import median_interval
 from attributome.studies.effects import effects
 
 Values = Float[np.ndarray, " _"]

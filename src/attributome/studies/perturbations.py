@@ -16,9 +16,8 @@ from jaxtyping import Bool, Float
 from scipy.stats import norm, rankdata
 
 from attributome.core.errors import DataError, UsageError
+from attributome.core.multiplicity import benjamini_hochberg, holm
 from attributome.core.seeds import rng, seed_of
-from attributome.metrics.intervals import holm
-from attributome.sequence.findings.contrasts import benjamini_hochberg
 from attributome.studies.groups import compare_groups
 
 Mask = Bool[np.ndarray, "..."]

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from attributome.core.bootstrap import cluster_bootstrap
 from attributome.core.files import plain
 from attributome.pipeline.fcgr.evaluate import NAME
 from attributome.pipeline.fcgr.found import STAGE
 from attributome.pipeline.fcgr.methods import RANDOM, REFERENCE, asked_methods, default_method
 from attributome.pipeline.fcgr.work import PairWork
-from attributome.sequence.findings.bootstrap import cluster_bootstrap
 from attributome.sequence.tracks import BRANCHES
 
 RANKS = "rank_mutagenesis"

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
+from attributome.core.bootstrap import group_weights
 from attributome.core.errors import Refusal
 from attributome.profiles.neighbours import Accuracy, deal, knn_accuracy, linear_accuracy
-from attributome.sequence.findings.bootstrap import group_weights
 
 Names = Shaped[np.ndarray, " n"]
 Features = Float[np.ndarray, "n f"]

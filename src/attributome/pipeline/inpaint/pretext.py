@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from attributome.core.bootstrap import cluster_bootstrap
 from attributome.core.errors import DataError
 from attributome.inpainting.cells import Cells
 from attributome.inpainting.network import Inpainter
 from attributome.inpainting.pretext import pretext_errors
 from attributome.pipeline.inpaint.work import CellWork
-from attributome.sequence.findings.bootstrap import cluster_bootstrap
 
 ERRORS = {"mse": "mse", "copy_marker": "copy_marker", "mean": "constant", "zeros": "zeros"}
 """Columns of squared errors, and what a run calls them."""

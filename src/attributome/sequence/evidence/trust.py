@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
+from attributome.core.bootstrap import group_weights
 from attributome.core.draws import Seeds, normal
 from attributome.core.errors import UsageError
 from attributome.core.seeds import rng, seed_of
-from attributome.sequence.findings.bootstrap import group_weights
 from attributome.sequence.tracks import BRANCHES, Branch, Track, varies
 
 Numbers = Float[np.ndarray, " b"]

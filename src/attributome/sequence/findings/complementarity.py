@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from scipy.stats import rankdata
 
+from attributome.core.bootstrap import cluster_bootstrap
 from attributome.core.errors import DataError, UsageError
 from attributome.core.seeds import rng
 from attributome.sequence.alphabet import UNKNOWN, Strands, strands
-from attributome.sequence.findings.bootstrap import cluster_bootstrap
 
 PAIRS = np.zeros((5, 5))
 """Watson-Crick 1, wobble (G with U, here T) 0.5, by codes; N pairs with nothing."""

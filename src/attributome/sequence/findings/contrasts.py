@@ -13,9 +13,10 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int, Int8, Shaped
 from scipy.stats import rankdata
 
+from attributome.core.bootstrap import group_sums
 from attributome.core.errors import DataError, UsageError
+from attributome.core.multiplicity import benjamini_hochberg
 from attributome.core.seeds import rng
-from attributome.sequence.findings.bootstrap import group_sums
 
 Outcome = Literal["TP", "FP", "TN", "FN"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
@@ -74,19 +75,6 @@ def contrast(
 
 COLUMNS = (*("n1", "n0", "mirnas", "difference", "cliffs_delta", "cohens_d", "p", "q", "p_family"),)
 TYPES: dict[str, type] = {name: int if name in COLUMNS[:3] else float for name in COLUMNS}
-
-
-def benjamini_hochberg(p: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """q-values: those below a level hold a share of false ones below it (1995); NaN is no test."""
-    wrong = p[~np.isnan(p) & ~((p >= 0) & (p <= 1))]
-    if len(wrong):
-        raise DataError(f"{wrong[0]} is no p-value: each must be between 0 and 1, or NaN")
-    q = np.full(len(p), np.nan)
-    tests = np.flatnonzero(~np.isnan(p))
-    falling = tests[np.argsort(p[tests], kind="stable")][::-1]
-    scaled = p[falling] * len(tests) / np.arange(len(tests), 0, -1)
-    q[falling] = np.minimum.accumulate(np.minimum(scaled, 1.0))
-    return q
 
 
 def outcome_groups(

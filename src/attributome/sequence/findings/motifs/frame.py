@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int, Shaped
 
+from attributome.core.bootstrap import cluster_bootstrap
 from attributome.core.errors import DataError
 from attributome.core.seeds import rng
 from attributome.sequence.alphabet import UNKNOWN, Strands
-from attributome.sequence.findings.bootstrap import cluster_bootstrap
 
 Rows = Float[np.ndarray, "n nucleotides"]
 

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Shaped
 
+from attributome.core.bootstrap import cluster_bootstrap
 from attributome.core.errors import UsageError
+from attributome.core.multiplicity import benjamini_hochberg
 from attributome.sequence.alphabet import LETTERS, reverse_complement
-from attributome.sequence.findings.bootstrap import cluster_bootstrap
-from attributome.sequence.findings.contrasts import benjamini_hochberg
 from attributome.sequence.findings.motifs.patterns import Motif, probabilities
 from attributome.sequence.regions import seed_words
 

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int, Shaped
 
+from attributome.core.bootstrap import cluster_bootstrap
 from attributome.core.errors import DataError, UsageError
 from attributome.sequence.fcgr import kmers
-from attributome.sequence.findings.bootstrap import cluster_bootstrap
 from attributome.sequence.findings.contrasts import contrast
 
 

@@ -1,8 +1,9 @@
-"""Intervals over miRNAs: whole groups of pairs are drawn again (cluster bootstrap).
+"""Intervals over groups: whole groups of rows are drawn again (cluster bootstrap).
 
-Pairs of one miRNA share half of their input, so they are not independent and the group is the
-unit. A draw is a row of multinomial weights, one per group; all draws of all features are then
-one matrix product of the weights and the groups' sums (Davison & Hinkley 1997, chapter 3).
+Pairs of one miRNA share half of their input, cells of one field its light: they are not
+independent, and the group is the unit. A draw is a row of multinomial weights, one per group; all
+draws of all features are then one matrix product of the weights and the groups' sums (Davison &
+Hinkley 1997, chapter 3).
 """
 
 from typing import Literal
@@ -31,9 +32,9 @@ def cluster_bootstrap(
     kind: Literal["percentile", "bca"] = "percentile",
     confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """Mean over pairs of each feature, with its interval over groups; one row per feature.
+    """Mean over rows of each feature, with its interval over groups; one row per feature.
 
-    Columns: `mean`, `low`, `high`, `n` (pairs with a value) and `groups` (groups with a value).
+    Columns: `mean`, `low`, `high`, `n` (rows with a value) and `groups` (groups with a value).
     NaN is a value that does not exist: it does not enter the mean. The ends are NaN where fewer
     than two groups have a value, and a draw that holds none of them does not count. "bca" is
     bias-corrected and accelerated (Efron 1987), with the jackknife over groups; its ends are NaN
@@ -58,7 +59,7 @@ def cluster_bootstrap(
 def group_weights(
     groups: Groups, *, draws: int, seed: int
 ) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, "draws g"]]:
-    """Which group each pair is in, and how often each draw holds each group."""
+    """Which group each row is in, and how often each draw holds each group."""
     names, index = np.unique(groups, return_inverse=True)
     count = len(names)
     again = rng(seed, "cluster bootstrap").multinomial(count, np.full(count, 1 / count), draws)
@@ -85,7 +86,7 @@ def _intervals(
     kind: str,
     tails: Float[np.ndarray, " 2"],
 ) -> Float[np.ndarray, "5 f"]:
-    """Mean, both ends, pairs and groups of each feature."""
+    """Mean, both ends, rows and groups of each feature."""
     mean, again = _ratio(sums.sum(0), counts.sum(0)), np.asarray(weights, np.float64)
     drawn = np.sort(_ratio(again @ sums, again @ counts), axis=0)  # NaN goes to the end
     levels = np.repeat(tails[:, None], len(mean), 1)
@@ -146,12 +147,12 @@ def _column_mean(values: Float[np.ndarray, "g f"]) -> Float[np.ndarray, " f"]:
 
 def _check(features: Features, groups: Groups, draws: int, confidence: float) -> None:
     if len(features) != len(groups):
-        raise DataError(f"{len(features)} pairs came with {len(groups)} groups: each needs one")
+        raise DataError(f"{len(features)} rows came with {len(groups)} groups: each needs one")
     if not len(features):
-        raise DataError("there are no pairs: a mean needs at least one")
+        raise DataError("there are no rows: a mean needs at least one")
     if np.isinf(features).any():
         row, column = np.argwhere(np.isinf(features))[0]
-        raise DataError(f"feature {column} of pair {row} is infinite; values must be finite or NaN")
+        raise DataError(f"feature {column} of row {row} is infinite; values must be finite or NaN")
     if draws < 1:
         raise UsageError(f"{draws} bootstrap draws cannot make an interval: ask for at least 1")
     if not 0 < confidence < 1:

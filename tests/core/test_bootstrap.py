@@ -5,9 +5,9 @@ import pytest
 from scipy.stats import binom
 from scipy.stats import bootstrap as scipy_bootstrap
 
+from attributome.core import bootstrap
+from attributome.core.bootstrap import cluster_bootstrap, group_weights
 from attributome.core.errors import DataError, UsageError
-from attributome.sequence.findings import bootstrap
-from attributome.sequence.findings.bootstrap import cluster_bootstrap, group_weights
 
 GROUPS = np.repeat(["a", "b", "c", "d", "e"], [1, 4, 2, 5, 3])
 
