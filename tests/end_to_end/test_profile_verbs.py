@@ -240,7 +240,7 @@ def test_every_feature_has_a_score_of_wells(planted):
 def test_causes_are_tested_on_held_out_plates_and_never_acquit(planted):
     found = read(planted.run, "causes.json")
     assert found["part"] == "held_out_plates"
-    assert len(found["tests"]) == 9
+    assert len(found["tests"]) == 10
     rows = {row["test"]: row for row in found["tests"]}
     for row in rows.values():
         assert row["wells"] == 8

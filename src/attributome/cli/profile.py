@@ -1,4 +1,4 @@
-"""Verbs on single-cell profiles: crop, train, features, camo, normalise, evaluate, report, run."""
+"""Verbs on single-cell profiles, from crops to a report, and what other trainings would give."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,12 +6,13 @@ from typing import Annotated
 import typer
 
 from attributome.cli.flags import Asked, with_flags
-from attributome.cli.options import Shard, part_of
+from attributome.cli.options import Shard, Trust, part_of
 from attributome.cli.profile_flags import (
     CAMO,
     DATA,
     FEATURES,
     NETWORK,
+    REMEDIES,
     TRAIN,
     open_profiles,
 )
@@ -62,12 +63,12 @@ def train(asked: Asked) -> None:
 
 @app.command()
 @with_flags(DATA, NETWORK, FEATURES)
-def features(asked: Asked, shard: Shard = "1/1") -> None:
+def features(asked: Asked, shard: Shard = "1/1", trust: Trust = False) -> None:
     """Extract the features of every cell."""
     from attributome.pipeline.profile.features import features as extract_features
 
     part = part_of(shard)
-    with open_profiles(asked) as work:
+    with open_profiles(asked, trust=trust) as work:
         missing = extract_features(work, part=part)
     if missing:
         say(f"{missing} blocks of cells are missing yet; other shards have them")
@@ -78,14 +79,14 @@ def features(asked: Asked, shard: Shard = "1/1") -> None:
 
 @app.command()
 @with_flags(DATA, NETWORK, CAMO)
-def camo(asked: Asked, shard: Shard = "1/1") -> None:
+def camo(asked: Asked, shard: Shard = "1/1", trust: Trust = False) -> None:
     """Ask where the network looks in every cell and feature, and what it goes by."""
     from attributome.pipeline.profile.camo import camo as look
     from attributome.pipeline.profile.causes import causes
     from attributome.pipeline.profile.summing_up import sum_up
 
     part = part_of(shard)
-    with open_profiles(asked) as work:
+    with open_profiles(asked, trust=trust) as work:
         missing = look(work, part=part)
         summary = None
         if not missing:
@@ -118,17 +119,43 @@ def normalise(asked: Asked) -> None:
 
 @app.command()
 @with_flags(DATA, NETWORK)
-def evaluate(asked: Asked) -> None:
+def evaluate(asked: Asked, trust: Trust = False) -> None:
     """Say what the network and the profiles are worth, and what of them is batch."""
     from attributome.pipeline.profile.evaluate import evaluate as evaluate_profiles
     from attributome.pipeline.profile.summing_up import sum_up
 
-    with open_profiles(asked) as work:
+    with open_profiles(asked, trust=trust) as work:
         evaluate_profiles(work)
         summary = sum_up(work)
     for line in summary["words"]:
         say(line)
     say(f"evaluation: {work.run.root / 'evaluation.json'}")
+
+
+@app.command()
+@with_flags(DATA, REMEDIES)
+def remedies(asked: Asked) -> None:
+    """Train against looking beside the cell in three ways, and compare them with the run's own."""
+    from attributome.pipeline.profile.remedies import remedies as compare
+
+    with open_profiles(asked) as work:
+        told = compare(work)
+    for line in told["words"]:
+        say(line)
+    say(f"remedies: {work.run.root / 'remedies.json'}")
+
+
+@app.command()
+@with_flags(DATA, NETWORK)
+def alternatives(asked: Asked, trust: Trust = False) -> None:
+    """Learn features of the same crops without labels, and compare them with the classifier's."""
+    from attributome.pipeline.profile.alternatives import alternatives as compare
+
+    with open_profiles(asked, trust=trust) as work:
+        told = compare(work)
+    for line in told["words"]:
+        say(line)
+    say(f"alternatives: {work.run.root / 'alternatives.json'}")
 
 
 @app.command()
@@ -150,12 +177,12 @@ def report(
 
 @app.command()
 @with_flags(DATA, NETWORK, TRAIN, FEATURES, CAMO)
-def run(asked: Asked) -> None:
+def run(asked: Asked, trust: Trust = False) -> None:
     """Everything: crop, train, features, camo, normalise, evaluate, report."""
     from attributome.pipeline.profile.everything import everything
     from attributome.report.profile import build_profile
 
-    with open_profiles(asked) as work:
+    with open_profiles(asked, trust=trust) as work:
         summary = everything(work)
         page = build_profile(work.run)
     for line in summary["words"]:

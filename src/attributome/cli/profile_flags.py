@@ -90,6 +90,9 @@ Architecture = Annotated[
 ]
 Epochs = Annotated[int | None, typer.Option("--epochs", help="Longest training.")]
 RemedyOf = Annotated[Remedy | None, typer.Option("--remedy", help="Against looking beside.")]
+Compared = Annotated[
+    list[Remedy] | None, typer.Option("--remedy", help="What is compared: all three, or repeat.")
+]
 Layers = Annotated[list[str] | None, typer.Option("--layer", help="Layer of features; repeat.")]
 CamoLayer = Annotated[str | None, typer.Option("--camo-layer", help="Layer of Grad-CAMO.")]
 Target = Annotated[About | None, typer.Option("--target", help="Class that the maps are of.")]
@@ -111,6 +114,7 @@ TRAIN = {
     "minutes": (Minutes, "train.minutes"),
     "remedy": (RemedyOf, "train.remedy"),
 }
+REMEDIES = {"remedy": (Compared, "remedies.which", lambda some: [one.value for one in some])}
 FEATURES = {"layer": (Layers, "features.layers")}
 CAMO = {"camo_layer": (CamoLayer, "camo.layer"), "target": (Target, "camo.target")}
 
@@ -127,7 +131,7 @@ def job_of(asked: Asked) -> "ProfileJob":
 
 
 @contextmanager
-def open_profiles(asked: Asked) -> Iterator["ProfileWork"]:
+def open_profiles(asked: Asked, *, trust: bool = False) -> Iterator["ProfileWork"]:
     """The job under way, with bars in the terminal."""
     from attributome.core.compute import choose
     from attributome.pipeline.profile.work import begin
@@ -136,4 +140,6 @@ def open_profiles(asked: Asked) -> Iterator["ProfileWork"]:
     compute = choose(asked.device, asked.precision.value, asked.compile)
     with Terminal() as terminal:
         folder = asked.out or Path("runs") / job.name
-        yield begin(job, folder, compute=compute, bars=terminal.bars, tell=terminal.tell)
+        yield begin(
+            job, folder, compute=compute, trust=trust, bars=terminal.bars, tell=terminal.tell
+        )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from markupsafe import Markup
 
 from attributome.report.charts import NARROW, WIDE, Size
-from attributome.report.svg import Axis, place, tag, ticks
+from attributome.report.svg import Axis, marker, place, tag, ticks
 
 Box = tuple[float, float, float, float]
 """Left, right, top and bottom of the plotted area."""
@@ -62,3 +62,9 @@ def whisker(x: Axis, ends: Sequence[float], middle: float, span: tuple[float, fl
 def minus(text: str) -> str:
     """A true minus sign."""
     return text.replace("-", "−")
+
+
+def swatch(hue: str, shape: str) -> Markup:
+    """One mark for a legend."""
+    mark = tag("g", marker(shape, 8, 8, 4.4), class_=hue)
+    return tag("svg", mark, viewBox="0 0 16 16", width=16, height=16, aria_hidden="true")

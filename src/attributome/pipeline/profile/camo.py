@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from attributome.profiles.camo_controls import Labels, Own, Score, controlled
 from attributome.profiles.camo_features import feature_camo
 from attributome.profiles.classifier import Crops, predicted, read_crops, shown
 from attributome.profiles.features import named
-from attributome.profiles.formats import write_parquet
+from attributome.profiles.formats import read_about, write_parquet
 from attributome.profiles.single_cells import SingleCells
 from attributome.store import shard
 
@@ -56,7 +57,7 @@ def camo(work: ProfileWork, *, part: tuple[int, int] = (1, 1)) -> int:
     return missing
 
 
-def _codes(work: ProfileWork, asked: Asked, cells: SingleCells, rows: Rows) -> Codes:
+def codes_of(work: ProfileWork, asked: Asked, cells: SingleCells, rows: Rows) -> Codes:
     """The class that each cell's map is about; −1: the network knows none for it."""
     if work.job.camo.target == "predicted":
         batch = work.job.camo.batch
@@ -71,7 +72,7 @@ def _codes(work: ProfileWork, asked: Asked, cells: SingleCells, rows: Rows) -> C
 def _controls(work: ProfileWork, cells: SingleCells, asked: Asked) -> Rows:
     """The cells that are also asked with other masks and of a network that has learnt nothing."""
     if work.job.camo.target == "label":
-        known = _codes(work, asked, cells, np.arange(len(cells), dtype=np.int64)) >= 0
+        known = codes_of(work, asked, cells, np.arange(len(cells), dtype=np.int64)) >= 0
         rows = np.flatnonzero(known)
     else:
         rows = np.arange(len(cells))
@@ -88,7 +89,7 @@ def _block(
     controls: Rows,
 ) -> None:
     started, job = time.monotonic(), work.job.camo
-    codes = _codes(work, asked, cells, rows)
+    codes = codes_of(work, asked, cells, rows)
     tables: list[pd.DataFrame] = []
     again: list[pd.DataFrame] = []
     scores: list[np.ndarray] = []
@@ -100,7 +101,7 @@ def _block(
         images = shown(crops, asked.erase)
         known = np.flatnonzero(mine >= 0)
         if len(known):
-            found = _scored(work, asked, images, crops, mine, known)
+            found = scored(work, asked, images, crops, mine, known)
             tables.append(found.table(ids[some[known]].tolist()))
         chosen = np.flatnonzero(np.isin(some, controls) & (mine >= 0))
         if len(chosen):
@@ -133,6 +134,31 @@ def _block(
     )
 
 
+def score_all(work: ProfileWork, asked: Asked, cells: SingleCells, path: Path) -> pd.DataFrame:
+    """Grad-CAMO of every cell of a known class under any network, also as a table in a file."""
+    if path.is_file() and read_about(path)["weights_sha256"] == asked.sha256:
+        return pd.read_parquet(path)
+    about = cells.table.set_index("id")
+    columns = [n for n in ("field", "plate", "well", work.job.data.label) if n in about]
+    ids, step = cells.table["id"].to_numpy(), work.job.camo.batch
+
+    def blocks() -> Iterator[pd.DataFrame]:
+        for start in range(0, len(cells), step):
+            rows = np.arange(start, min(start + step, len(cells)), dtype=np.int64)
+            codes = codes_of(work, asked, cells, rows)
+            known = np.flatnonzero(codes >= 0)
+            if len(known):
+                crops = read_crops(cells, rows).to(work.compute)
+                images = shown(crops, asked.erase)
+                found = scored(work, asked, images, crops, codes, known)
+                names = ids[rows[known]]
+                more = about.loc[names, columns].reset_index(drop=True)
+                yield pd.concat([_about([found.table(names.tolist())], work), more], axis=1)
+
+    write_parquet(path, blocks(), {"weights_sha256": asked.sha256})
+    return pd.read_parquet(path)
+
+
 def _about(tables: list[pd.DataFrame], work: ProfileWork) -> pd.DataFrame:
     """Tables of batches as one; the target is named for what it is, however long a batch was."""
     if not tables:
@@ -142,9 +168,10 @@ def _about(tables: list[pd.DataFrame], work: ProfileWork) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True).assign(target=target)
 
 
-def _scored(
+def scored(
     work: ProfileWork, asked: Asked, images: Images, crops: Crops, codes: Codes, at: Rows
 ) -> Camo:
+    """Grad-CAMO of some crops of a batch, as the job asks for it."""
     where = torch.from_numpy(at).to(images.device)
     given = Crops(images[where], crops.labels[where], crops.own[where])
     return _class_camo(work, codes[at])(asked.net, given.images, given.labels, given.own)
@@ -244,7 +271,7 @@ def _maps(
 ) -> Float32[np.ndarray, "n *s"]:
     """The maps that were scored, enlarged linearly to the crops."""
     job = work.job.camo
-    codes = _codes(work, asked, cells, rows)
+    codes = codes_of(work, asked, cells, rows)
     found = []
     for start in range(0, len(rows), job.batch):
         some = slice(start, start + job.batch)

@@ -17,8 +17,11 @@ from attributome.profiles.classifier import wells_of
 from attributome.profiles.shortcuts import what_else_tells
 from attributome.profiles.single_cells import SingleCells
 
-JUDGED = (HELD_OUT, "test", "validate", "train")
-"""Whose cells are changed: the first of these parts with cells."""
+JUDGED = ("test", "validate", HELD_OUT, "train")
+"""Whose cells are changed: the first of these parts with cells.
+
+Wells of the training plates that no training saw: there whatever the network learnt still works.
+"""
 
 
 def causes(work: ProfileWork) -> dict[str, Any]:
@@ -31,14 +34,14 @@ def causes(work: ProfileWork) -> dict[str, Any]:
     with work.timed("causes") as progress:
         progress(0.0, "crops are changed and classified again")
         part, rows = judged(work, cells, asked)
-        tests, reason = _tests(work, cells, asked, rows)
-        gap, gap_reason = _gap(work, cells, asked)
+        tests, reason = changed(work, cells, asked, rows)
+        gap, gap_reason = gap_of(work, cells, asked)
         progress(0.5, "what else tells the label")
         predictors = _predictors(work, cells, asked, rows)
         done = {"part": part, "cells": len(rows), "tests": [], "predictors": predictors}
         done |= {"gap": gap, "gap_reason": gap_reason, "reason": reason}
         done["tests"] = _retained(tests)
-        done |= _said(work, tests, gap)
+        done |= said_of(work, pd.read_parquet(work.run.root / CAMO), tests, gap)
         progress(1.0, f"{len(tests)} tests of {len(rows)} cells")
     told: dict[str, Any] = plain(done)
     work.run.save("causes", told)
@@ -71,9 +74,10 @@ def _some(rows: Rows, wells: np.ndarray, most: int, seed: int) -> Rows:
     return rows[np.isin(wells[rows], kept)]
 
 
-def _tests(
+def changed(
     work: ProfileWork, cells: SingleCells, asked: Asked, rows: Rows
 ) -> tuple[pd.DataFrame, str]:
+    """The causal tests of some cells, or why there are none."""
     if "tests" not in work.job.causes.which:
         return NO_TESTS, "not asked for"
     try:
@@ -94,12 +98,12 @@ def _tests(
     return table, ""
 
 
-def _gap(
+def gap_of(
     work: ProfileWork, cells: SingleCells, asked: Asked
 ) -> tuple[dict[str, float] | None, str]:
     """Accuracy on other wells of the training plates and on held-out plates."""
     inside = next(
-        (rows for part in JUDGED[1:3] if len(rows := known(work, cells, asked, part))), None
+        (rows for part in JUDGED[:2] if len(rows := known(work, cells, asked, part))), None
     )
     outside = known(work, cells, asked, HELD_OUT)
     if inside is None or not len(outside):
@@ -159,15 +163,15 @@ def _retained(tests: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def _said(work: ProfileWork, tests: pd.DataFrame, gap: dict[str, float] | None) -> dict[str, Any]:
+def said_of(
+    work: ProfileWork, camo: pd.DataFrame, tests: pd.DataFrame, gap: dict[str, float] | None
+) -> dict[str, Any]:
     """The flag and the sentences of all that was found."""
-    path = work.run.root / CAMO
-    table = pd.read_parquet(path)
     said = found(
         tests,
-        camo=table["score_cell"].to_numpy(np.float64),
-        chance=table["mask_fraction"].to_numpy(np.float64),
-        wells=(table["plate"].astype(str) + "/" + table["well"].astype(str)).to_numpy(str),
+        camo=camo["score_cell"].to_numpy(np.float64),
+        chance=camo["mask_fraction"].to_numpy(np.float64),
+        wells=(camo["plate"].astype(str) + "/" + camo["well"].astype(str)).to_numpy(str),
         gap=gap,
         seed=work.job.seed,
     )

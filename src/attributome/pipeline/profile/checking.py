@@ -6,9 +6,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from attributome.core.errors import UsageError
+from attributome.inpainting.preprocess import RECIPES
 from attributome.pipeline.profile.job import ProfileJob
 
 SUM = 1e-6
+LAYERS = tuple(f"conv{i}_1" for i in range(1, 6))
 
 
 def check(job: ProfileJob) -> None:
@@ -31,6 +33,8 @@ def check(job: ProfileJob) -> None:
         raise UsageError(
             "profiles.reference is 'controls', and none are named: give data.control, or --control"
         )
+    need_known("alternatives.layer", job.alternatives.layer, LAYERS)
+    need_known("alternatives.recipe", job.alternatives.recipe, RECIPES)
     sphering = job.profiles.regularisation
     if isinstance(sphering, float | int) and sphering < 0:
         raise UsageError(f"profiles.regularisation is {sphering}; a number is 0 or more")

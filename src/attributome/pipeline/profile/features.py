@@ -105,7 +105,7 @@ POOLS: dict[str, Callable[[Layer, Crops], Float[Tensor, "b f"]]] = {
 def _block(work: ProfileWork, asked: Asked, cells: SingleCells, unit: str, rows: Rows) -> None:
     started, job = time.monotonic(), work.job.features
     blocks = [
-        _features(work, asked, cells, rows[start : start + job.batch])
+        features_of(work, asked, cells, rows[start : start + job.batch])
         for start in range(0, len(rows), job.batch)
     ]
     table = pd.concat(blocks, ignore_index=True)
@@ -124,7 +124,7 @@ def _block(work: ProfileWork, asked: Asked, cells: SingleCells, unit: str, rows:
     )
 
 
-def _features(work: ProfileWork, asked: Asked, cells: SingleCells, rows: Rows) -> pd.DataFrame:
+def features_of(work: ProfileWork, asked: Asked, cells: SingleCells, rows: Rows) -> pd.DataFrame:
     """Every layer and pool of some cells, float32."""
     some = read_crops(cells, rows).to(work.compute)
     images, found = shown(some, asked.erase), []

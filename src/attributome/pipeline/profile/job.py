@@ -80,7 +80,10 @@ class CropsJob(Section):
 class NetworkJob(Section):
     """The network to train, or one that such a run has trained."""
 
-    source: str = Field("", description="folder of a network, which is then not trained")
+    source: str = Field("", description="a network or a predictor, which is then not trained")
+    classes: tuple[str, ...] = Field(
+        (), description="of a predictor from elsewhere: its outputs in their order; () is its card"
+    )
     kind: Literal["small", "resnet", "efficientnet"] = "efficientnet"
     version: str = Field("", description="b0 to b7, or 10, 18, 34, 50; empty: the usual")
     width: int = Field(16, ge=1, description="small: channels of the first layer")

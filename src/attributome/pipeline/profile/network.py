@@ -5,8 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from attributome.core.errors import DataError, UsageError
+from attributome.core.files import read_json
 from attributome.core.training import Plan, Story
+from attributome.pipeline.profile.elsewhere import (
+    is_elsewhere,
+    mark_of,
+    open_elsewhere,
+    untrained_twin,
+)
 from attributome.pipeline.profile.job import TrainJob
 from attributome.pipeline.profile.saving import CARD, load_network, save_network
 from attributome.pipeline.profile.work import NETWORK, ProfileWork, open_cells
@@ -19,6 +28,7 @@ from attributome.profiles.classifier import (
 )
 from attributome.profiles.single_cells import SingleCells
 
+STAGE = "train"
 ERASE: dict[str, Erase] = {"mask": "mask", "background": "background"}
 
 
@@ -26,7 +36,7 @@ ERASE: dict[str, Erase] = {"mask": "mask", "background": "background"}
 class Asked:
     """A network ready to compute, the names of its outputs, how crops are shown, its weights."""
 
-    net: CellNetwork
+    net: nn.Module
     classes: tuple[str, ...]
     label: str
     erase: Erase
@@ -35,6 +45,11 @@ class Asked:
 
 def train(work: ProfileWork) -> Path:
     """Train the network of the job on its own cells; a finished one is left as it is."""
+    return train_into(work, work.run.root / NETWORK, work.job.train)
+
+
+def train_into(work: ProfileWork, folder: Path, how: TrainJob) -> Path:
+    """Train a network of the job's kind, as `how` says, into a folder, or go on with it there."""
     if source := work.job.network.source:
         raise UsageError(
             f"network.source names {source}, so there is nothing to train; leave it empty to train "
@@ -42,27 +57,13 @@ def train(work: ProfileWork) -> Path:
         )
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("a classifier of cells is trained by one process: start it without others")
-    folder, how = work.run.root / NETWORK, work.job.train
     if (folder / CARD).is_file():
         return folder
     cells, label = open_cells(work), work.job.data.label
-    rows = {part: work.rows(cells, part) for part in ("train", "validate")}
-    for part, some in rows.items():
-        if not len(some):
-            raise DataError(
-                f"the wells of the part {part!r} have no cells, and training needs them"
-            )
-    ids = cells.table["id"].to_numpy()
-    parts = {part: ids[some].tolist() for part, some in rows.items()}
+    parts = training_parts(work, cells)
     classes = classes_of(cells, parts["train"], label)
-    kwargs = _kwargs(work, cells, len(classes))
-    net = cell_network(**kwargs)
-    mean, spread = channel_statistics(cells, rows["train"])
-    flat = [name for name, s in zip(cells.channels, spread.tolist(), strict=True) if s == 0]
-    if flat:
-        raise DataError(f"the channel {flat[0]!r} is the same everywhere in the training cells")
-    net.scale.set(mean, spread)
-    with work.timed("train") as progress:
+    net, kwargs = new_network(work, cells, len(classes))
+    with work.timed(STAGE if folder.name == NETWORK else f"{STAGE}_{folder.name}") as progress:
         story = fit_classifier(
             net,
             cells,
@@ -81,8 +82,35 @@ def train(work: ProfileWork) -> Path:
             penalty=how.beta if how.remedy == "penalty" else 0.0,
             erase=ERASE.get(how.remedy, "none"),
         )
-        save_network(folder, net, kwargs, _told(work, cells, classes, story))
+        save_network(folder, net, kwargs, _told(work, cells, classes, how, story))
     return folder
+
+
+def training_parts(work: ProfileWork, cells: SingleCells) -> dict[str, list[str]]:
+    """The ids of the cells that are trained and validated on."""
+    ids, parts = cells.table["id"].to_numpy(), {}
+    for part in ("train", "validate"):
+        rows = work.rows(cells, part)
+        if not len(rows):
+            raise DataError(
+                f"the wells of the part {part!r} have no cells, and training needs them"
+            )
+        parts[part] = ids[rows].tolist()
+    return parts
+
+
+def new_network(
+    work: ProfileWork, cells: SingleCells, classes: int
+) -> tuple[CellNetwork, dict[str, Any]]:
+    """An untrained network of the job's kind, in the units of the training cells; its kwargs."""
+    kwargs = _kwargs(work, cells, classes)
+    net = cell_network(**kwargs)
+    mean, spread = channel_statistics(cells, work.rows(cells, "train"))
+    flat = [name for name, s in zip(cells.channels, spread.tolist(), strict=True) if s == 0]
+    if flat:
+        raise DataError(f"the channel {flat[0]!r} is the same everywhere in the training cells")
+    net.scale.set(mean, spread)
+    return net, kwargs
 
 
 def plan_of(how: TrainJob) -> Plan:
@@ -108,6 +136,39 @@ def network(work: ProfileWork, cells: SingleCells) -> Asked:
         raise DataError(
             f"{work.run.root} has no trained network yet: run `attributome profile train` first, "
             f"or name one with --network"
+        )
+    return opened(work, cells, source)
+
+
+def untrained_net(work: ProfileWork, asked: Asked) -> CellNetwork | nn.Module:
+    """The network that is asked as it was before training, in the same units of crops."""
+    named = work.job.network.source
+    source = Path(named) if named else work.run.root / NETWORK
+    if is_elsewhere(source):
+        return untrained_twin(source, seed=work.job.seed, trust=work.trust)
+    net = cell_network(**read_json(source / CARD)["kwargs"])
+    assert isinstance(asked.net, CellNetwork)  # as its folder says
+    net.scale.load_state_dict(asked.net.scale.state_dict())
+    return net
+
+
+def trained_of(work: ProfileWork) -> dict[str, Any]:
+    """How the network that is asked was trained, as far as it says."""
+    named = work.job.network.source
+    path = (Path(named) if named else work.run.root / NETWORK) / CARD
+    return dict(read_json(path)["trained"]) if path.is_file() else {}
+
+
+def opened(work: ProfileWork, cells: SingleCells, source: Path) -> Asked:
+    """The network of a folder, or a predictor from elsewhere, on the device."""
+    if is_elsewhere(source):
+        other, names = open_elsewhere(source, work.job, cells, trust=work.trust)
+        return Asked(
+            net=work.compute.place(other, len(cells.size)).eval(),
+            classes=names,
+            label=work.job.data.label,
+            erase="none",
+            sha256=mark_of(source),
         )
     net, card = load_network(source)
     _need_fit(card, cells, source)
@@ -157,7 +218,11 @@ def _need_fit(card: dict[str, Any], cells: SingleCells, source: Path) -> None:
 
 
 def _told(
-    work: ProfileWork, cells: SingleCells, classes: tuple[str, ...], story: Story
+    work: ProfileWork,
+    cells: SingleCells,
+    classes: tuple[str, ...],
+    how: TrainJob,
+    story: Story,
 ) -> dict[str, Any]:
     """What the card of the network says about its making."""
     best = story.rows[story.best_epoch]
@@ -168,7 +233,7 @@ def _told(
         "size": [*cells.size],
         "spacing": cells.spacing,
         "trained": {
-            **work.job.train.model_dump(mode="json"),
+            **how.model_dump(mode="json"),
             "seed": work.job.seed,
             "epochs_done": len(story.rows),
             "best_epoch": story.best_epoch + 1,

@@ -22,7 +22,12 @@ KIND = "cell classifier"
 
 
 def save_network(
-    folder: Path, net: CellNetwork, kwargs: Mapping[str, Any], about: Mapping[str, Any]
+    folder: Path,
+    net: CellNetwork,
+    kwargs: Mapping[str, Any],
+    about: Mapping[str, Any],
+    *,
+    kind: str = KIND,
 ) -> dict[str, Any]:
     """Write the weights, then the card; a folder that has a card is whole.
 
@@ -39,7 +44,7 @@ def save_network(
         {
             **about,
             "format": FORMAT,
-            "kind": KIND,
+            "kind": kind,
             "kwargs": dict(kwargs),
             "strides": net.strides,
             "grid": net.grid,
@@ -56,13 +61,13 @@ def save_network(
     return card
 
 
-def load_network(folder: Path) -> tuple[CellNetwork, dict[str, Any]]:
+def load_network(folder: Path, *, kind: str = KIND) -> tuple[CellNetwork, dict[str, Any]]:
     """The network of a folder, in evaluation mode on the CPU, and its card."""
     card = read_json(folder / CARD)
-    if card.get("format") != FORMAT or card.get("kind") != KIND:
+    if card.get("format") != FORMAT or card.get("kind") != kind:
         raise DataError(
             f"{folder / CARD} is of kind {card.get('kind')!r} and format {card.get('format')!r}; "
-            f"this reads {KIND!r} and {FORMAT}"
+            f"this reads {kind!r} and {FORMAT}"
         )
     path = folder / WEIGHTS
     if digest_of(folder) != card.get("weights_sha256"):

@@ -31,7 +31,7 @@ Mask = Bool[np.ndarray, " n"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Made:
+class Made:
     """A table of wells, what was left out of it, and what is said of it."""
 
     table: pd.DataFrame
@@ -54,9 +54,9 @@ def normalise(work: ProfileWork) -> dict[str, Any]:
         tables: dict[str, pd.DataFrame] = {}
         told: dict[str, Any] = {}
         dropped: list[pd.DataFrame] = []
-        makers: dict[str, Callable[[], _Made]] = {
-            "raw": lambda: _Made(table=_wells(work, path), dropped=pd.DataFrame(), told={}),
-            "normalised": lambda: _normalised(work, tables["raw"]),
+        makers: dict[str, Callable[[], Made]] = {
+            "raw": lambda: Made(table=wells_of_cells(work, path), dropped=pd.DataFrame(), told={}),
+            "normalised": lambda: normalised_wells(work, tables["raw"]),
             "sphered": lambda: _sphered(work, _need(tables, "normalised", told)),
             "aligned": lambda: _aligned(work, _need(tables, "sphered", told)),
             "selected": lambda: _selected(work, _need(tables, "normalised", told)),
@@ -100,7 +100,7 @@ def read_profiles(root: Path) -> dict[str, pd.DataFrame]:
     return {stage: pd.read_parquet(path) for stage, path in there.items() if path.is_file()}
 
 
-def _wells(work: ProfileWork, path: Path, **how: Any) -> pd.DataFrame:
+def wells_of_cells(work: ProfileWork, path: Path, **how: Any) -> pd.DataFrame:
     """A row for each well, with whether it is a control."""
     known = [*BY, *_of_wells(work)]
     blocks = _blocks(work, path, known, scored=bool(how))
@@ -160,14 +160,14 @@ def _reference_name(work: ProfileWork) -> str:
     return asked
 
 
-def _normalised(work: ProfileWork, raw: pd.DataFrame) -> _Made:
+def normalised_wells(work: ProfileWork, raw: pd.DataFrame) -> Made:
     """In units of the spread of the reference wells of each plate."""
     asked = work.job.profiles
     everyone = _reference_name(work) == "all"
     reference = np.ones(len(raw), bool) if everyone else raw[CONTROL].to_numpy(bool)
     made = normalised(raw, reference, method=asked.normalise, least=asked.least)
     references = {str(k): int(n) for k, n in made.references[["plate", "n"]].to_numpy()}
-    return _Made(table=made.table, dropped=made.dropped, told={"references": references})
+    return Made(table=made.table, dropped=made.dropped, told={"references": references})
 
 
 def _training_controls(work: ProfileWork, table: pd.DataFrame) -> Mask:
@@ -177,7 +177,7 @@ def _training_controls(work: ProfileWork, table: pd.DataFrame) -> Mask:
     return marks
 
 
-def _sphered(work: ProfileWork, table: pd.DataFrame) -> _Made:
+def _sphered(work: ProfileWork, table: pd.DataFrame) -> Made:
     """Sphering that is fitted on the negative controls of the training side alone."""
     asked, names = work.job.profiles, feature_names(table)
     controls = _training_controls(work, table)
@@ -192,12 +192,12 @@ def _sphered(work: ProfileWork, table: pd.DataFrame) -> _Made:
     save_sphering(fitted, work.run.root / "profiles" / "sphering")
     told = {"method": fitted.method, "regularisation": fitted.regularisation, "lambda": fitted.lam}
     told |= {"controls": fitted.n, "rank": fitted.rank, "shrinkage": fitted.shrinkage}
-    return _Made(
+    return Made(
         table=_with_values(table, sphere(fitted, values)), dropped=pd.DataFrame(), told=told
     )
 
 
-def _aligned(work: ProfileWork, table: pd.DataFrame) -> _Made:
+def _aligned(work: ProfileWork, table: pd.DataFrame) -> Made:
     """The controls of each plate alike; a held-out plate brings its own, the others training's."""
     plates = table[BY[0]].astype(str)
     outside = plates.isin(work.splits["held_out_plates"]) & table[CONTROL]
@@ -205,22 +205,22 @@ def _aligned(work: ProfileWork, table: pd.DataFrame) -> _Made:
     values = align_plates(
         table[feature_names(table)].to_numpy(np.float64), plates.to_numpy(str), marks
     )
-    return _Made(
+    return Made(
         table=_with_values(table, values),
         dropped=pd.DataFrame(),
         told={"controls": int(marks.sum())},
     )
 
 
-def _selected(work: ProfileWork, table: pd.DataFrame) -> _Made:
+def _selected(work: ProfileWork, table: pd.DataFrame) -> Made:
     """Without features that say nothing or nothing more, judged on wells that train."""
     rows = table[WELL].isin(work.splits["train"]).to_numpy(bool)
     judged = rows if rows.sum() > 1 else None
     made = select(table, rows=judged, correlation=work.job.profiles.correlation)
-    return _Made(table=made.table, dropped=made.dropped, told={"judged": made.n})
+    return Made(table=made.table, dropped=made.dropped, told={"judged": made.n})
 
 
-def _by_camo(work: ProfileWork, path: Path) -> _Made:
+def _by_camo(work: ProfileWork, path: Path) -> Made:
     """Normalised profiles of cells, and in features, in which the network looks at the cell."""
     asked, root = work.job.profiles, work.run.root
     if not (root / CAMO).is_file():
@@ -231,7 +231,7 @@ def _by_camo(work: ProfileWork, path: Path) -> _Made:
     how: dict[str, Any] = {"filter_by": SCORE, "least": asked.camo_least or 0.0}
     if asked.camo == "weight":
         how = {"weight": SCORE}
-    raw = _wells(work, path, **how)
+    raw = wells_of_cells(work, path, **how)
     left_out = int(raw[f"{METADATA}left_out"].sum())
     told: dict[str, Any] = {"cells": int(raw[f"{METADATA}cells"].sum()), "left_out": left_out}
     names = feature_names(raw)
@@ -246,8 +246,8 @@ def _by_camo(work: ProfileWork, path: Path) -> _Made:
     told["wells_lost"] = int((~whole).sum())
     if not whole.any():
         raise DataError(f"no well keeps a cell: {left_out} cells are left out by their Grad-CAMO")
-    made = _normalised(work, raw[whole].reset_index(drop=True))
-    return _Made(
+    made = normalised_wells(work, raw[whole].reset_index(drop=True))
+    return Made(
         table=made.table,
         dropped=pd.concat([gone, made.dropped], ignore_index=True),
         told={**told, **made.told},

@@ -20,9 +20,9 @@ from attributome.core.errors import DataError
 from attributome.core.files import read_json, write_whole
 from attributome.core.types import Progress
 from attributome.pipeline.profile.checking import check
+from attributome.pipeline.profile.elsewhere import mark_of
 from attributome.pipeline.profile.fields import list_fields, source_mark
 from attributome.pipeline.profile.job import EvaluateJob, ProfileJob
-from attributome.pipeline.profile.saving import digest_of
 from attributome.pipeline.profile.splitting import HELD_OUT, split_wells
 from attributome.pipeline.settling import asked_before, settle
 from attributome.pipeline.work import Bars, quiet, timed, unheard
@@ -32,8 +32,10 @@ from attributome.store import Run, folder_name
 NETWORK, CELLS, FIELDS = "network", "cells.parquet", "fields.parquet"
 FEATURES, CAMO, CAMO_FEATURES = "features.parquet", "camo.parquet", "camo_features.parquet"
 PROFILES = "profiles/profiles.json"
-_WELLS = (PROFILES, "evaluation.json")
-_READ = (NETWORK, "parts/features", FEATURES, "parts/camo", CAMO, *_WELLS)
+REMEDIES, ALTERNATIVES = "remedies", "alternatives"
+_WELLS = (PROFILES, "evaluation.json", "alternatives.json")
+_TRAINED = (NETWORK, REMEDIES, ALTERNATIVES)
+_READ = (*_TRAINED, "parts/features", FEATURES, "parts/camo", CAMO, *_WELLS)
 MADE: dict[str, tuple[str, ...]] = {
     "name": (),
     "seed": _READ,
@@ -44,7 +46,7 @@ MADE: dict[str, tuple[str, ...]] = {
     "data.mechanism": _WELLS,
     "crops": ("parts/crops",),
     "network": _READ,
-    "train": (NETWORK,),
+    "train": _TRAINED,
     "features": ("parts/features", FEATURES),
     "features.batch": (),
     "features.forms": (),
@@ -52,9 +54,21 @@ MADE: dict[str, tuple[str, ...]] = {
     "camo.batch": (),
     "camo.worst": ("parts/worst",),
     "causes": ("causes.json",),
-    "profiles": (PROFILES,),
-    **{f"evaluate.{key}": ("evaluation.json",) for key in EvaluateJob.model_fields},
-    "evaluate.draws": ("camo.json", "causes.json", "evaluation.json"),
+    "profiles": (PROFILES, "alternatives.json"),
+    **{
+        f"evaluate.{key}": ("evaluation.json", "alternatives.json")
+        for key in EvaluateJob.model_fields
+    },
+    "evaluate.draws": (
+        "camo.json",
+        "causes.json",
+        "evaluation.json",
+        "remedies.json",
+        "alternatives.json",
+    ),
+    "remedies": ("remedies.json",),
+    "alternatives": (ALTERNATIVES, "alternatives.json"),
+    "alternatives.which": ("alternatives.json",),
 }
 """What shows that a key of the job has been used, so that it binds."""
 
@@ -68,6 +82,7 @@ class ProfileWork:
     job: ProfileJob
     run: Run
     compute: Compute
+    trust: bool = False
     bars: Bars = quiet
     tell: Callable[[str], None] = unheard
 
@@ -105,12 +120,14 @@ def begin(
     out: Path,
     *,
     compute: Compute,
+    trust: bool = False,
     bars: Bars = quiet,
     tell: Callable[[str], None] = unheard,
 ) -> ProfileWork:
     """Open the run, list its fields and deal its wells; one asked for other things is refused.
 
-    A run whose cells are all cut goes on without their source, even where that has gone.
+    A run whose cells are all cut goes on without their source, even where that has gone. `trust`
+    runs a network from elsewhere that is a program.
     """
     check(job)
     before = asked_before(out)
@@ -127,7 +144,7 @@ def begin(
         "attributome": __version__,
         "job": job.model_dump(mode="json"),
         "data": data,
-        "network": {"sha256": digest_of(Path(job.network.source)) if job.network.source else None},
+        "network": {"sha256": mark_of(Path(job.network.source)) if job.network.source else None},
     }
     wells = _wells(fields, job.data.label)
     splits = split_wells(wells, _shares(job), job.data.held_out_plates, seed=job.seed)
@@ -138,7 +155,7 @@ def begin(
     _keep(out / FIELDS, fields)
     if run.load("splits") != splits:
         run.save("splits", splits)
-    return ProfileWork(job=job, run=run, compute=compute, bars=bars, tell=tell)
+    return ProfileWork(job=job, run=run, compute=compute, trust=trust, bars=bars, tell=tell)
 
 
 def folders_of(work: ProfileWork, fields: pd.DataFrame) -> list[Path]:

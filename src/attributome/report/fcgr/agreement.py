@@ -9,6 +9,7 @@ from jaxtyping import Float
 from markupsafe import Markup
 from scipy.stats import rankdata
 
+from attributome.core.bootstrap import cluster_bootstrap
 from attributome.report.charts import WIDE, Size
 from attributome.report.drawing import below, both, whisker
 from attributome.report.fcgr.facts import BRANCHES, FcgrFacts
@@ -16,7 +17,6 @@ from attributome.report.fcgr.words import BRANCH, method
 from attributome.report.figures import Figure
 from attributome.report.numbers import num, plural, span
 from attributome.report.svg import Axis, marker, place, tag
-from attributome.sequence.findings.bootstrap import cluster_bootstrap
 
 ASKED = 0.8
 REFERENCE = "mutagenesis"

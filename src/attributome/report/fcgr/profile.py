@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Shaped
 
+from attributome.core.bootstrap import cluster_bootstrap
 from attributome.report.charts import Rule, Series, curves
 from attributome.report.fcgr.facts import FcgrFacts
 from attributome.report.fcgr.words import method
 from attributome.report.figures import Figure
 from attributome.report.numbers import num, plural
 from attributome.report.svg import Axis, around
-from attributome.sequence.findings.bootstrap import cluster_bootstrap
 
 DRAWS, LONGEST = 500, 24
 UNIT = "mean evidence per letter (logit difference{})"

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from attributome.core.bootstrap import cluster_bootstrap
 from attributome.report.fcgr.facts import BRANCHES, FcgrFacts
 from attributome.report.fcgr.words import BRANCH, method
 from attributome.report.numbers import defined, num, number, plain, plural, span
-from attributome.sequence.findings.bootstrap import cluster_bootstrap
 
 CHECKS = {
     "completeness": (

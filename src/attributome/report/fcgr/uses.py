@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from attributome.core.bootstrap import cluster_bootstrap
 from attributome.report.charts import WIDE, Size
 from attributome.report.drawing import Box, below, beside, both
 from attributome.report.fcgr.facts import FcgrFacts
@@ -17,7 +18,6 @@ from attributome.report.fcgr.words import method
 from attributome.report.figures import Figure
 from attributome.report.numbers import defined, num, number, plural, share, short, times
 from attributome.report.svg import Axis, around, marker, place, tag
-from attributome.sequence.findings.bootstrap import cluster_bootstrap
 
 LEVEL, KMERS, MOTIFS, POINTS, NAMED = 0.05, 40, 8, 1200, 5
 SMALLEST_Q = 1e-12  # what is smaller is drawn there, and said to be at most that

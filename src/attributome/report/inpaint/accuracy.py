@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from attributome.report.drawing import swatch
 from attributome.report.forest import Line, Mark, Upright, forest
 from attributome.report.inpaint.facts import InpaintFacts, Score
 from attributome.report.inpaint.words import KINDS, kind_of, layer_of, protocol
 from attributome.report.numbers import listing, num, number, plural, share, span
 from attributome.report.pictures import coloured
-from attributome.report.svg import Axis, marker, tag
+from attributome.report.svg import Axis
 
 ROWS = 16
 """Layers with their pools that a panel can hold."""
@@ -55,12 +56,6 @@ def legend(kinds: Sequence[str]) -> list[tuple[Markup, str]]:
     known = [name for name in KINDS if name in kinds]
     found = [*known, *(name for name in kinds if name not in known)]
     return [(swatch(kind_of(name).hue, kind_of(name).shape), kind_of(name).name) for name in found]
-
-
-def swatch(hue: str, shape: str) -> Markup:
-    """One mark for a legend."""
-    mark = tag("g", marker(shape, 8, 8, 4.4), class_=hue)
-    return tag("svg", mark, viewBox="0 0 16 16", width=16, height=16, aria_hidden="true")
 
 
 def panel(facts: InpaintFacts, name: str, layers: Sequence[tuple[str, str]]) -> Markup:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from attributome.core.errors import DataError
 from attributome.profiles.formats import read_about
-from attributome.report.inpaint.forms import Row, checked, object_of, rows_of
+from attributome.report.forms import Row, checked, object_of, rows_of
 from attributome.report.inpaint.words import layer_of
 from attributome.report.numbers import number
 from attributome.report.reading import csv_of, json_of, parquet_of

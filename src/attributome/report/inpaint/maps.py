@@ -5,21 +5,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Integer
-from markupsafe import Markup
+from jaxtyping import Float
 
 from attributome.report.inpaint.facts import InpaintFacts
+from attributome.report.scatter import HUES, SIDE, dots, placed, ranked
 from attributome.report.svg import tag
 
 POINTS = 5000
 """Points that are drawn; of more, evenly many of each field."""
-HUES = ("blue", "orange", "green", "vermillion", "sky", "purple", "amber")
-"""What the most frequent names are drawn in; more could not be told apart."""
 NAMES = 200
 """Names that can be looked for; the rest share one entry."""
 FEW = 600
 """Points up to which they are drawn larger."""
-SIDE = 460
 
 
 def umap(facts: InpaintFacts) -> dict[str, Any] | None:
@@ -31,7 +28,7 @@ def umap(facts: InpaintFacts) -> dict[str, Any] | None:
     kept = thinned(known.assign(field=known["field"].astype(str), label=known["label"].astype(str)))
     if kept.empty:
         return None
-    places = _placed(kept[["x", "y"]].to_numpy(np.float64))
+    places = placed(kept[["x", "y"]].to_numpy(np.float64))
     return {
         "panels": [
             _panel("label", "Coloured by label", kept["label"].tolist(), places),
@@ -53,46 +50,29 @@ def thinned(table: pd.DataFrame) -> pd.DataFrame:
     return ordered.iloc[at]
 
 
-def _placed(points: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
-    """Pixels; both axes have one scale, for only then are distances those of the map."""
-    low, high = points.min(0), points.max(0)
-    scale = (SIDE - 24) / max(float((high - low).max()), 1e-9)
-    centred = (points - (low + high) / 2) * scale
-    return np.asarray(np.stack([SIDE / 2 + centred[:, 0], SIDE / 2 - centred[:, 1]], 1))
-
-
 def _panel(
     key: str, title: str, names: Sequence[str], places: Float[np.ndarray, "n 2"]
 ) -> dict[str, Any]:
     """One scatter: a path per name, the frequent ones in colour and the others in grey beneath."""
-    counts = pd.Series(names).value_counts()
-    ranked = sorted(counts.index, key=lambda name: (-counts[name], name))
-    coloured = dict(zip(ranked, HUES, strict=False))
-    told = ranked[:NAMES]
+    counts = ranked(names)
+    coloured = dict(zip(counts, HUES, strict=False))
+    told = [*counts][:NAMES]
     rows = {name: np.flatnonzero(np.asarray(names) == name) for name in told}
     rest = np.flatnonzero(~np.isin(names, told))
-    paths = [_path(places, rest, "rest", -1)] if len(rest) else []
+    paths = [dots(places, rest, "rest", "-1")] if len(rest) else []
     paths += [
-        _path(places, rows[name], coloured.get(name, "rest"), n)
+        dots(places, rows[name], coloured.get(name, "rest"), str(n))
         # grey below, and of the coloured ones the rarest on top, where the many do not hide it
         for n, name in sorted(enumerate(told), key=lambda each: each[1] in coloured)
     ]
-    alt = f"{title}: {len(names)} points, {len(ranked)} names."
+    alt = f"{title}: {len(names)} points, {len(counts)} names."
     box = f"0 0 {SIDE} {SIDE}"
     size = "dots few" if len(names) <= FEW else "dots"
     return {
         "key": key,
         "title": title,
         "drawing": tag("svg", *paths, viewBox=box, class_=size, role="img", aria_label=alt),
-        "legend": [(coloured[name], name, f"{counts[name]:,}") for name in ranked[: len(HUES)]],
-        "others": max(len(ranked) - len(HUES), 0),
+        "legend": [(coloured[name], name, f"{counts[name]:,}") for name in told[: len(HUES)]],
+        "others": max(len(counts) - len(HUES), 0),
         "names": told,
     }
-
-
-def _path(
-    places: Float[np.ndarray, "n 2"], rows: Integer[np.ndarray, " r"], hue: str, number: int
-) -> Markup:
-    """Round dots as strokes of no length: a few bytes each."""
-    drawn = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in places[rows])
-    return tag("path", d=drawn, class_=hue, data_name=str(number))

@@ -18,7 +18,7 @@ from attributome.report.scripts import allowed, source
 
 def page(facts: InpaintFacts) -> dict[str, Any]:
     """Everything that the template needs."""
-    code = source("inpaint.js")
+    code = source("scatter.js")
     found = doubts.doubts(facts)
     said = answer.answer(facts)
     return {

@@ -6,9 +6,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from attributome.report.drawing import swatch
 from attributome.report.forest import Line, Mark, Upright, forest
-from attributome.report.inpaint.accuracy import swatch
-from attributome.report.inpaint.forms import Row
+from attributome.report.forms import Row
 from attributome.report.numbers import num, number, share, span
 from attributome.report.profile.facts import ProfileFacts
 from attributome.report.profile.words import (

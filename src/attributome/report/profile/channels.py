@@ -3,7 +3,7 @@
 from math import isfinite
 from typing import Any
 
-from attributome.report.inpaint.forms import Row
+from attributome.report.forms import Row
 from attributome.report.numbers import num, number, span
 from attributome.report.profile.facts import ProfileFacts
 from attributome.report.profile.words import sentence

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from attributome.core.errors import DataError
-from attributome.report.inpaint.forms import Row, checked, object_of, rows_of
+from attributome.report.forms import Row, checked, object_of, rows_of
 from attributome.report.numbers import number
 from attributome.report.profile.words import HELD_OUT, STAGES
 from attributome.report.reading import csv_of, json_of, parquet_of
@@ -57,6 +57,10 @@ class ProfileFacts:
     channels: Sequence[Row]
     umap: pd.DataFrame
     remedies: Sequence[Row]
+    compared: Sequence[str]
+    """What is said of remedies."""
+    alternatives: Row
+    """Features without labels; empty where none were learnt."""
     summary: Mapping[str, Any]
     times: Mapping[str, float]
 
@@ -120,6 +124,7 @@ def read(run: Run) -> ProfileFacts:
     asked = run.asked
     label = str(((asked.get("job") or {}).get("data") or {}).get("label") or "treatment")
     camo, causes = _camo(run), _causes(run)
+    remedies, compared = _remedies(root / "remedies.json")
     evaluation = run.load("evaluation") or {}
     path = root / "evaluation.json"
     return ProfileFacts(
@@ -160,7 +165,9 @@ def read(run: Run) -> ProfileFacts:
         channels=rows_of(evaluation, "channels", ("a", "b", "where"), ("r", "low", "high"), path),
         umap=_numbers(root / "umap.parquet", ("id", "treatment", "plate", "profiles"),
                       ("x", "y", "camo")),
-        remedies=_remedies(root / "remedies.json"),
+        remedies=remedies,
+        compared=compared,
+        alternatives=_alternatives(run),
         summary=run.load("summary") or {},
         times=_times(run),
     )  # fmt: skip
@@ -262,17 +269,36 @@ def _profiles(path: Path) -> dict[str, Row]:
     return found
 
 
-def _remedies(path: Path) -> list[Row]:
-    """Remedies that were compared: a list of them, or an object with that list."""
+def _remedies(path: Path) -> tuple[list[Row], list[str]]:
+    """Remedies that were compared, and words on them: a list, or an object with that list."""
     if not path.is_file():
-        return []
+        return [], []
     try:
         found: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {path}: {error}") from error
     rows = found.get("remedies", found) if isinstance(found, dict) else found
     numbers = ("camo_median", "camo_low", "camo_high", "chance", "accuracy_held_out", *ENDS[:2])
-    return rows_of({"remedies": rows}, "remedies", ("remedy",), numbers, path)
+    words = found.get("words") or [] if isinstance(found, dict) else []
+    return rows_of({"remedies": rows}, "remedies", ("remedy",), numbers, path), [*map(str, words)]
+
+
+def _alternatives(run: Run) -> Row:
+    found = run.load("alternatives") or {}
+    if not found:
+        return {}
+    path, known = run.root / "alternatives.json", ("profiles",)
+    told = {
+        "features": rows_of(found, "features", known, ("wells", "features"), path),
+        "retrieval": _reasoned(found, "retrieval", (*known, "of"), ("map", *ENDS, "n"), path),
+        "neighbours": _reasoned(
+            found, "neighbours", (*known, "of"), ("balanced", *ENDS, "n"), path
+        ),
+        "batches": _reasoned(found, "batches", (*known, "of"), ("balanced", *ENDS, "n"), path),
+    }
+    for key in ("reasons", "trajectory"):
+        object_of(found, key, (), (), path)
+    return {**found, **told}
 
 
 def _splits(run: Run) -> dict[str, list[str]]:

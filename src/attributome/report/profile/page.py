@@ -6,6 +6,7 @@ from markupsafe import Markup
 
 from attributome.report.pictures import colour_bar
 from attributome.report.profile import answer, doubts, origin
+from attributome.report.profile.alternatives import alternatives
 from attributome.report.profile.causes import causes
 from attributome.report.profile.cells import cells
 from attributome.report.profile.channels import channels
@@ -24,7 +25,7 @@ SAID = 8
 
 def page(facts: ProfileFacts) -> dict[str, Any]:
     """Everything that the template needs."""
-    code = source("profile.js")
+    code = source("scatter.js")
     found = doubts.doubts(facts)
     return {
         "name": str(facts.job.get("name") or facts.root.name),
@@ -51,6 +52,7 @@ def page(facts: ProfileFacts) -> dict[str, Any]:
         "no_umap": str(facts.evaluation.get("umap") or "").rstrip("."),
         "channels": channels(facts),
         "remedies": remedies(facts),
+        "alternatives": alternatives(facts),
         "origin": origin.origin(facts),
         "dims": facts.dims,
         "colour_bar": colour_bar(),

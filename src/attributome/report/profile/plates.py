@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 from matplotlib import colormaps
 
-from attributome.report.inpaint.forms import Row
+from attributome.report.forms import Row
 from attributome.report.numbers import num, number, plural
 from attributome.report.pictures import SCALE
 from attributome.report.profile.facts import ProfileFacts

@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from attributome.report.forest import Line, Mark, Upright, forest
-from attributome.report.inpaint.forms import Row
+from attributome.report.forms import Row
 from attributome.report.numbers import num, number, share, span
 from attributome.report.profile.doubts import LINEAR
 from attributome.report.profile.facts import ProfileFacts

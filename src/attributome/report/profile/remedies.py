@@ -3,10 +3,12 @@
 from typing import Any
 
 from attributome.report.forest import Line, Mark, Upright, forest
-from attributome.report.numbers import num, number, span
+from attributome.report.numbers import num, number, share, span
 from attributome.report.profile.facts import ProfileFacts
-from attributome.report.profile.words import REMEDIES
+from attributome.report.profile.words import REMEDIES, sentence
 from attributome.report.svg import Axis
+
+_FLAG = {True: "flagged", False: "nothing found"}
 
 
 def remedies(facts: ProfileFacts) -> dict[str, Any] | None:
@@ -29,6 +31,9 @@ def remedies(facts: ProfileFacts) -> dict[str, Any] | None:
                 num(number(row["chance"])),
                 num(accuracy),
                 span(*ends) or "–",
+                num(number(row.get("accuracy_test"))),
+                share(number(row.get("undefined"))),
+                _FLAG.get(bool(row["flagged"]), "–") if "flagged" in row else "–",
             ]
         )
     guess = number(facts.remedies[0]["chance"])
@@ -38,6 +43,7 @@ def remedies(facts: ProfileFacts) -> dict[str, Any] | None:
             ("Balanced accuracy on held-out plates", _drawn(telling, "balanced accuracy")),
         ],
         "rows": rows,
+        "words": [sentence(words) for words in facts.compared],
     }
 
 

@@ -57,6 +57,13 @@ PREDICTORS = {
 }
 REMEDIES = {"none": "no remedy", "penalty": "overlap penalty", "mask": "masked crops",
             "background": "other backgrounds"}  # fmt: skip
+ALTERNATIVES = {
+    "classifier": "the classifier",
+    "untrained": "before training",
+    "contrastive": "contrastive",
+    "inpainting": "inpainting",
+}
+"""Kinds of features, and how they were learnt."""
 ORDER = ("crop", "train", "features", "camo", "normalise", "evaluate", "report")
 MADE_BY = {
     "cells": "crop",
@@ -67,6 +74,8 @@ MADE_BY = {
     "profiles": "normalise",
     "evaluation": "evaluate",
     "umap": "evaluate",
+    "remedies": "remedies",
+    "alternatives": "alternatives",
 }
 
 
