@@ -18,7 +18,7 @@ FEW := $(shell [ "$$(getconf _NPROCESSORS_ONLN)" -le 2 ] && echo OMP_NUM_THREADS
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 .PHONY: help demo test check format format-check lint types contracts docs bench bench-peers forms planted \
-  real-jump real-blood real-mirna real-yeast slow real browser clean
+  real-jump real-blood real-mirna real-yeast real-camo slow real browser clean
 .DEFAULT_GOAL := help
 
 help: ## print this list
@@ -74,6 +74,9 @@ real-mirna: $(PEERS) ## pairs of a miRNA and a site beside the upstream network 
 
 real-yeast: $(READY) ## features of real yeast cells from pairs, beside untrained ones, into runs/yeast
 	OMP_NUM_THREADS=1 $(BIN)/python examples/real_yeast.py
+
+real-camo: $(READY) ## do classifiers look at the cell: planted plates, real volumes and fields, into runs/camo
+	OMP_NUM_THREADS=1 $(BIN)/python examples/real_camo.py
 
 slow: $(READY) ## run the tests that take minutes
 	$(PYTEST) -m slow

@@ -226,7 +226,7 @@ def test_the_summary_has_its_keys_and_words(planted):
     words = "\n".join(found["words"])
     assert "(n = 16 pairs of 4 fields)" in words
     assert "(n = 64 cells of 16 fields, 4 labels)" in words
-    assert "an untrained network: difference" in words
+    assert "an untrained network by field folds: difference" in words
 
 
 def test_the_same_command_does_nothing_again(planted, again):

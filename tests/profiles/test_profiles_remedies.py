@@ -6,12 +6,14 @@ from torch import nn
 from attributome.core.targets import Logit
 from attributome.predictors.cells import cell_network
 from attributome.profiles.camo import class_camo
+from attributome.profiles.camo_scores import overlap
 from attributome.profiles.remedies import (
     background_mean,
     erase_cell,
     erase_neighbours,
     masked,
     overlap_loss,
+    overlap_penalty,
     own_cell,
     replace_background,
     replace_surroundings,
@@ -106,6 +108,37 @@ def test_one_step_along_the_slope_moves_the_map_onto_the_cell():
         loss.backward()
         step.step()
     assert losses[-1] < losses[0] - 0.02
+
+
+def test_evidence_against_other_classes_evades_the_map_of_the_class_and_not_the_contrast():
+    """Map 0 lies on the cell and speaks for class 1; map 1 lies beside it, against 0 and 2."""
+    _, labels, own = crops(2, count=2)
+    mine = own_cell(labels, own).double()
+    maps = torch.cat([mine, 1 - mine], 1).requires_grad_()
+    weight = torch.tensor([[0.0, 1.0, 0.0], [-2.0, 0.0, -2.0]], dtype=torch.float64)
+    classes = torch.ones(2, dtype=torch.long)
+    given = (head(maps, weight), classes, maps, labels, own)
+    assert overlap_penalty(*given, of="class")[0].abs().max() == 0
+    loss, defined = overlap_penalty(*given)
+    assert defined.all()
+    # contrasts 1 - 0 and 0 + 2, where the masks are
+    inside, outside = mine.flatten(1).sum(1), 2 * (1 - mine).flatten(1).sum(1)
+    torch.testing.assert_close(loss, outside / (inside + outside))
+
+
+def test_the_contrast_is_the_own_logit_minus_the_mean_of_the_others(dims):
+    _, labels, own = crops(dims)
+    draw = torch.Generator().manual_seed(0)
+    maps = torch.randn(3, 4, *[4] * dims, generator=draw, dtype=torch.float64).requires_grad_()
+    weight = torch.randn(4, 3, generator=draw, dtype=torch.float64)
+    classes = torch.tensor([2, 0, 1])
+    loss, _ = overlap_penalty(head(maps, weight), classes, maps, labels, own)
+    for i, c in enumerate(classes.tolist()):
+        others = [weight[:, k] for k in range(3) if k != c]
+        along = weight[:, c] - (others[0] + others[1]) / 2
+        cam = torch.einsum("k,k...->...", along, maps[i].detach()).abs()
+        score = overlap(cam[None, None], labels[i : i + 1], own[i : i + 1]).cell[0, 0]
+        torch.testing.assert_close(loss[i], 1 - score)
 
 
 def test_masked_crops_hold_the_own_cell_alone(dims):

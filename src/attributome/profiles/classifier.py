@@ -25,7 +25,14 @@ from attributome.core.seeds import rng, seed_of
 from attributome.core.training import Plan, Story, fit
 from attributome.core.types import Images, Progress, silent
 from attributome.predictors.cells import CellNetwork
-from attributome.profiles.remedies import Labels, Own, masked, overlap_loss, replace_surroundings
+from attributome.profiles.remedies import (
+    Labels,
+    Own,
+    Penalised,
+    masked,
+    overlap_penalty,
+    replace_surroundings,
+)
 from attributome.profiles.single_cells import SingleCells
 from attributome.profiles.variants import Draws, draw_variants, varied
 
@@ -66,6 +73,7 @@ def fit_classifier(
     augment: bool = True,
     ema: float | None = None,
     penalty: float = 0.0,
+    penalised: Penalised = "contrast",
     erase: Erase = "none",
 ) -> Story:
     """Train `net` in place on the ids of `parts["train"]` and leave it with its best weights.
@@ -77,9 +85,11 @@ def fit_classifier(
     (DataError). `augment` draws variants as DeepProfiler does (`variants`), anew in every epoch;
     with `ema` (such as 0.99) the running mean of the weights is judged and kept.
 
-    Three remedies against looking beside the cell: `penalty` is β of L = CE + β(1 − Grad-CAMO) for
-    the true class at the maps of a `CellNetwork`; the log has `outside`, the mean of 1 − Grad-CAMO
-    where it is defined, and `undefined`, the share where it is not, which adds nothing.
+    Three remedies against looking beside the cell: `penalty` is β of L = CE + β(1 − Grad-CAMO) at
+    the maps of a `CellNetwork`, for what `penalised` says of the true class: its logit (`"class"`,
+    which networks were seen to evade), or its contrast to the others with both signs of the map
+    (see `overlap_penalty`). The log has `outside`, the mean of 1 − Grad-CAMO so made where it is
+    defined, and `undefined`, the share where it is not, which adds nothing.
     `erase="mask"` shows the own cell alone, on zeros, in training and validation: such a network is
     to be asked so as well. `erase="background"` puts each training cell into the surroundings of
     the next one in its batch.
@@ -87,7 +97,7 @@ def fit_classifier(
     All draws, dropout among them, are named by (seed, epoch, step): a resumed training ends with
     the same bits.
     """
-    _check(net, plan, batch, smoothing, ema, penalty, erase)
+    _check(net, plan, batch, smoothing, ema, penalty, penalised, erase)
     rows = rows_of(crops, parts)
     names = classes_of(crops, parts["train"], label)
     _apart(crops, rows)
@@ -128,8 +138,7 @@ def fit_classifier(
             maps = net.maps(some.images)
             logits = net.logits(maps)
         plain = loss_of(logits, y).mean()
-        mine = logits.gather(1, y[:, None])[:, 0]
-        outside, defined = overlap_loss(mine, maps, some.labels, some.own)
+        outside, defined = overlap_penalty(logits, y, maps, some.labels, some.own, of=penalised)
         return {
             "loss": plain + penalty * outside.mean(),
             "cross_entropy": plain,
@@ -161,6 +170,7 @@ def fit_classifier(
             "cells": _mark(crops, train, held, label),
             "batch": batch, "seed": seed, "smoothing": smoothing, "balance": balance,
             "augment": augment, "ema": ema, "penalty": penalty, "erase": erase,
+            **({"penalised": penalised} if penalty else {}),
         },
         progress=progress,
     )  # fmt: skip
@@ -352,6 +362,7 @@ def _check(
     smoothing: float,
     ema: float | None,
     penalty: float,
+    penalised: str,
     erase: str,
 ) -> None:
     if plan.watch not in WATCHED:
@@ -366,6 +377,8 @@ def _check(
         raise UsageError(f"ema {ema}: what is kept of the mean in each step lies between 0 and 1")
     if erase not in get_args(Erase):
         raise UsageError(f"erase {erase!r}; there are {', '.join(get_args(Erase))}")
+    if penalised not in get_args(Penalised):
+        raise UsageError(f"penalised {penalised!r}; there are {', '.join(get_args(Penalised))}")
     if penalty and not isinstance(net, CellNetwork):
         raise UsageError(
             f"a penalty on the overlap needs the maps of a CellNetwork, not of {type(net).__name__}"

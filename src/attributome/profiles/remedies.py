@@ -21,6 +21,7 @@ Own = Int[Tensor, " b"]
 Where = Bool[Tensor, "b 1 *s"]
 Fill = Literal["zero", "mean", "around"]
 FILLS = ("zero", "mean", "around")
+Penalised = Literal["contrast", "class"]
 
 
 def own_cell(labels: Labels, own: Own) -> Where:
@@ -30,22 +31,47 @@ def own_cell(labels: Labels, own: Own) -> Where:
 
 
 def overlap_loss(
-    scores: Scores, maps: Layer, labels: Labels, own: Own
+    scores: Scores, maps: Layer, labels: Labels, own: Own, *, both_signs: bool = False
 ) -> tuple[Tensor, Bool[Tensor, " b"]]:
     """1 − Grad-CAMO of each sample `(b,)`, differentiable, and whether it is defined.
 
     `scores` (the logit of the class in question) come from `maps` in a graph; both stay in it, and
     the loss has gradients of second order. The map is ReLU(Σ mean gradient · activation), enlarged
     linearly to the crop, and its share inside the own cell is Grad-CAMO (Selvaraju et al. 2017 for
-    the map). Where the map is zero everywhere there is no share: the loss is then 0 with zero
-    gradient, and `defined` is False, to be counted. Scores must not depend on other samples' maps,
-    so between `maps` and the scores no norm may look at the batch.
+    the map). With `both_signs` it is the absolute value, |Σ mean gradient · activation|, so that
+    evidence against counts where it lies as well. Where the map is zero everywhere there is no
+    share: the loss is then 0 with zero gradient, and `defined` is False, to be counted. Scores must
+    not depend on other samples' maps, so between `maps` and the scores no norm may look at the
+    batch.
     """
     slope = torch.autograd.grad(scores.sum(), maps, create_graph=True)[0]
-    cam = (slope.mean(space(maps), keepdim=True) * maps).sum(1, keepdim=True).relu()
-    found = overlap(cam, labels, own, fine=False)
+    cam = (slope.mean(space(maps), keepdim=True) * maps).sum(1, keepdim=True)
+    found = overlap(cam.abs() if both_signs else cam.relu(), labels, own, fine=False)
     defined = ~found.undefined[:, 0]
     return torch.where(defined, 1 - found.cell[:, 0], 0.0), defined
+
+
+def overlap_penalty(
+    logits: Float[Tensor, "b k"],
+    classes: Int[Tensor, " b"],
+    maps: Layer,
+    labels: Labels,
+    own: Own,
+    *,
+    of: Penalised = "contrast",
+) -> tuple[Tensor, Bool[Tensor, " b"]]:
+    """`overlap_loss` of each sample's own class in one of two forms.
+
+    `"class"` is 1 − Grad-CAMO of the logit of the own class. A network can satisfy it and still go
+    by what is beside the cell: evidence there *against the other classes* leaves the map of the own
+    class alone, and what is negative is cut off by the ReLU. `"contrast"` therefore takes
+    the own logit minus the mean of the others', and the absolute value of its map.
+    """
+    mine = logits.gather(1, classes[:, None])[:, 0]
+    if of == "class":
+        return overlap_loss(mine, maps, labels, own)
+    others = (logits.sum(1) - mine) / (logits.shape[1] - 1)
+    return overlap_loss(mine - others, maps, labels, own, both_signs=True)
 
 
 def masked(x: Images, labels: Labels, own: Own, *, fill: Fill = "zero") -> Images:

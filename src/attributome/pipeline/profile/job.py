@@ -111,7 +111,9 @@ class TrainJob(Section):
     remedy: Literal["none", "penalty", "mask", "background"] = Field(
         "none", description="against looking beside the cell"
     )
-    beta: float = Field(1.0, gt=0, description="penalty: weight of 1 - Grad-CAMO")
+    beta: float = Field(
+        1.0, gt=0, description="penalty: weight of the share of the map that is beside the cell"
+    )
 
 
 class FeaturesJob(Section):
