@@ -31,9 +31,9 @@ from torch import Tensor, nn
 from attributome.core.arrays import resize
 from attributome.core.probe import layer_output, predict_with, still
 from attributome.core.targets import Logit
-from attributome.profiles.camo import class_camo
-from attributome.profiles.camo_features import feature_camo
-from attributome.profiles.camo_scores import Overlap
+from attributome.profiles.camo.classes import class_camo
+from attributome.profiles.camo.features import feature_camo
+from attributome.profiles.camo.scores import Overlap
 
 KINDS = ("means", "mlp", "convolutions")
 BOUND = 20.0

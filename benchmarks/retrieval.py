@@ -21,7 +21,7 @@ import pandas as pd
 from peers_turns import Scale, in_turns, quarters
 
 from attributome.core.seeds import rng
-from attributome.profiles.retrieval import average_precision, control_index
+from attributome.profiles.wells.retrieval import average_precision, control_index
 
 BOUND = 3.0
 EQUAL = 1e-9

@@ -22,19 +22,19 @@ from attributome.data.images import read_image, read_labels
 from attributome.data.planted_plates import Cue, planted_plates
 from attributome.data.segmentation import segment
 from attributome.predictors.cells import CellNetwork, cell_network
-from attributome.profiles.camo import Camo, class_camo
-from attributome.profiles.camo_batches import Crops, camo_over, crops_of, feature_blocks
-from attributome.profiles.camo_features import feature_camo
-from attributome.profiles.camo_summary import summarise
+from attributome.profiles.camo.batches import Crops, camo_over, crops_of, feature_blocks
+from attributome.profiles.camo.classes import Camo, class_camo
+from attributome.profiles.camo.features import feature_camo
+from attributome.profiles.camo.summary import summarise
 from attributome.profiles.causes import causal_tests, found, held_out_gap, untrained
-from attributome.profiles.classifier import (
+from attributome.profiles.learning.classifier import (
     channel_statistics,
     classes_of,
     fit_classifier,
     rows_of,
     wells_of,
 )
-from attributome.profiles.remedies import masked
+from attributome.profiles.learning.remedies import masked
 from attributome.profiles.shortcuts import what_else_tells
 from attributome.profiles.single_cells import SingleCells, crop_field, from_arrays
 

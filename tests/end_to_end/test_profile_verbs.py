@@ -14,10 +14,10 @@ from scipy.linalg import sqrtm
 
 from attributome.core.cropping import cut_boxes
 from attributome.pipeline.profile.saving import load_network
-from attributome.profiles.camo_features import feature_camo
+from attributome.profiles.camo.features import feature_camo
 from attributome.profiles.formats import feature_names, read_about
 from attributome.profiles.single_cells import open_single_cells
-from attributome.profiles.sphering import load_sphering
+from attributome.profiles.wells.sphering import load_sphering
 from attributome.store import Run, folder_name
 from end_to_end.jobs import call, differing, halves, sentence, sets, start, summary
 from end_to_end.profile_data import NAMES, TINY, fields, plates

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from attributome.core.errors import DataError, UsageError
-from attributome.profiles.averages import average, sums_of
+from attributome.profiles.proteins.averages import average, sums_of
 
 FEATURES = ["conv3_1_max_000", "conv3_1_max_001", "conv3_1_masked_max_000"]
 

@@ -6,7 +6,7 @@ import pytest
 from sklearn.metrics import silhouette_score
 
 from attributome.core.errors import DataError, UsageError
-from attributome.profiles.batches import batch_predictability, replicability, silhouettes
+from attributome.profiles.wells.batches import batch_predictability, replicability, silhouettes
 
 
 def wells(batch=0.0, treatment=0.0, plates=4, treatments=12, features=8, seed=0):

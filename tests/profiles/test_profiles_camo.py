@@ -11,15 +11,15 @@ from torch import nn
 from attributome.core.arrays import resize
 from attributome.core.errors import DataError, UsageError
 from attributome.core.targets import Difference, Logit, LogProbability
-from attributome.profiles.camo import class_camo, class_maps
-from attributome.profiles.camo_controls import (
+from attributome.profiles.camo.classes import class_camo, class_maps
+from attributome.profiles.camo.controls import (
     CONTROLS,
     controlled,
     neighbour,
     random_weights,
     rolled,
 )
-from attributome.profiles.camo_scores import Overlap
+from attributome.profiles.camo.scores import Overlap
 
 CLASSES = torch.tensor([1, 0, 2])
 NAMES = tuple(Overlap.__dataclass_fields__)

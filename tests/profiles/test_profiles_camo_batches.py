@@ -8,9 +8,9 @@ from torch import nn
 
 from attributome.core.errors import UsageError
 from attributome.core.targets import Logit
-from attributome.profiles.camo import class_camo
-from attributome.profiles.camo_batches import camo_over, crops_of, feature_blocks
-from attributome.profiles.camo_features import feature_camo
+from attributome.profiles.camo.batches import camo_over, crops_of, feature_blocks
+from attributome.profiles.camo.classes import class_camo
+from attributome.profiles.camo.features import feature_camo
 from attributome.profiles.formats import read_blocks, write_parquet
 from attributome.profiles.single_cells import from_arrays
 

@@ -8,9 +8,9 @@ from torch import nn
 
 from attributome.core.errors import UsageError
 from attributome.core.targets import Logit
-from attributome.profiles.camo import class_camo
-from attributome.profiles.camo_features import feature_camo
-from attributome.profiles.camo_scores import Overlap, covered_shares
+from attributome.profiles.camo.classes import class_camo
+from attributome.profiles.camo.features import feature_camo
+from attributome.profiles.camo.scores import Overlap, covered_shares
 
 NAMES = tuple(Overlap.__dataclass_fields__)
 OWN = torch.tensor([3, 1, 3], dtype=torch.int32)
@@ -92,7 +92,7 @@ def test_few_at_a_time_are_the_same(monkeypatch, x, labels, dims):
         whole = run()
         for limits in ((1, 1), (2**24, 1), (1, 2**24)):
             for name, limit in zip(("AT_A_TIME", "FEW"), limits, strict=True):
-                monkeypatch.setattr(f"attributome.profiles.camo_features.{name}", limit)
+                monkeypatch.setattr(f"attributome.profiles.camo.features.{name}", limit)
             parts = run()
             same(parts.scores, {name: getattr(whole.scores, name) for name in NAMES})
             assert parts.targets == whole.targets

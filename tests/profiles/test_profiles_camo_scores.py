@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from scipy.ndimage import binary_dilation
 
 from attributome.core.errors import DataError, UsageError
-from attributome.profiles.camo_scores import (
+from attributome.profiles.camo.scores import (
     Overlap,
     at_maximum,
     covered_shares,

@@ -6,7 +6,7 @@ import pytest
 
 from attributome.core.errors import DataError, UsageError
 from attributome.metrics.intervals import grouped_interval
-from attributome.profiles.camo_summary import summarise
+from attributome.profiles.camo.summary import summarise
 
 
 def scores(wells=6, cells=20, seed=0, spread=0.15):

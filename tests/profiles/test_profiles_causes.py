@@ -12,7 +12,7 @@ from attributome.core.targets import Logit
 from attributome.core.training import Plan
 from attributome.data.planted_plates import planted_plates
 from attributome.predictors.cells import cell_network
-from attributome.profiles.camo import class_camo
+from attributome.profiles.camo.classes import class_camo
 from attributome.profiles.causes import (
     AS_IT_IS,
     EMPTY,
@@ -27,7 +27,7 @@ from attributome.profiles.causes import (
     shifted,
     untrained,
 )
-from attributome.profiles.classifier import (
+from attributome.profiles.learning.classifier import (
     channel_statistics,
     classes_of,
     fit_classifier,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from attributome.core.errors import DataError, UsageError
-from attributome.profiles.channels import correlate_channels, mean_correlation
+from attributome.profiles.wells.channels import correlate_channels, mean_correlation
 
 
 def image(dims=2, seed=0, shared=1.0):

@@ -11,7 +11,7 @@ from attributome.core.errors import DataError, UsageError
 from attributome.core.training import Plan
 from attributome.data.planted_plates import planted_plates
 from attributome.predictors.cells import cell_network
-from attributome.profiles.classifier import (
+from attributome.profiles.learning.classifier import (
     channel_statistics,
     classes_of,
     fit_classifier,
@@ -21,8 +21,8 @@ from attributome.profiles.classifier import (
     shown,
     wells_of,
 )
+from attributome.profiles.learning.variants import draw_variants, varied
 from attributome.profiles.single_cells import from_arrays
-from attributome.profiles.variants import draw_variants, varied
 
 HERE = Compute()
 

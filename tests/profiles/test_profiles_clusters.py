@@ -10,7 +10,7 @@ from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from attributome.core.errors import DataError, UsageError
-from attributome.profiles.clusters import cluster
+from attributome.profiles.proteins.clusters import cluster
 
 
 def averages(families=4, members=6, f=20, spread=0.2, seed=0):

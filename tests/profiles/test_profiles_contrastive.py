@@ -12,11 +12,11 @@ from attributome.core.errors import DataError, UsageError
 from attributome.core.training import Plan
 from attributome.data.planted_plates import planted_plates
 from attributome.predictors.cells import cell_network
-from attributome.profiles.classifier import channel_statistics
-from attributome.profiles.contrastive import contrastive_features, fit_contrastive, nt_xent
+from attributome.profiles.learning.classifier import channel_statistics
+from attributome.profiles.learning.contrastive import contrastive_features, fit_contrastive, nt_xent
+from attributome.profiles.learning.trajectory import read_frames
 from attributome.profiles.neighbours import knn_accuracy
 from attributome.profiles.single_cells import from_arrays
-from attributome.profiles.trajectory import read_frames
 
 HERE = Compute()
 

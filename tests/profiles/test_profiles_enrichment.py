@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import fisher_exact
 
 from attributome.core.errors import DataError, UsageError
-from attributome.profiles.enrichment import enrich, read_sets
+from attributome.profiles.proteins.enrichment import enrich, read_sets
 
 
 def counted(population, members, drawn, hits):

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import silhouette_score
 
 from attributome.core.errors import DataError, UsageError
-from attributome.profiles.maps import umap_of
+from attributome.profiles.proteins.maps import umap_of
 
 
 def clouds(n=60, f=8, apart=6.0):

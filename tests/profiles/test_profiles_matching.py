@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from attributome.core.errors import DataError, UsageError
-from attributome.profiles import matching
-from attributome.profiles.matching import match_mechanisms
+from attributome.profiles.wells import matching
+from attributome.profiles.wells.matching import match_mechanisms
 
 
 def treatments(per=4, mechanisms=5, doses=2, effect=3.0, seed=0):

@@ -8,7 +8,7 @@ from sklearn.preprocessing import StandardScaler
 
 from attributome.core.errors import DataError, UsageError
 from attributome.profiles.formats import values
-from attributome.profiles.normalise import normalise
+from attributome.profiles.wells.normalise import normalise
 
 
 def plates(n=60, features=4, seed=0):

@@ -15,11 +15,11 @@ from attributome.core.training import Plan
 from attributome.data.images import read_image
 from attributome.data.segmentation import segment
 from attributome.predictors.cells import cell_network
-from attributome.profiles.camo import class_camo
-from attributome.profiles.camo_features import feature_camo
-from attributome.profiles.camo_summary import summarise
+from attributome.profiles.camo.classes import class_camo
+from attributome.profiles.camo.features import feature_camo
+from attributome.profiles.camo.summary import summarise
 from attributome.profiles.causes import causal_tests
-from attributome.profiles.classifier import (
+from attributome.profiles.learning.classifier import (
     channel_statistics,
     classes_of,
     fit_classifier,

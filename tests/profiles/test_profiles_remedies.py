@@ -5,9 +5,9 @@ from torch import nn
 
 from attributome.core.targets import Logit
 from attributome.predictors.cells import cell_network
-from attributome.profiles.camo import class_camo
-from attributome.profiles.camo_scores import overlap
-from attributome.profiles.remedies import (
+from attributome.profiles.camo.classes import class_camo
+from attributome.profiles.camo.scores import overlap
+from attributome.profiles.learning.remedies import (
     background_mean,
     erase_cell,
     erase_neighbours,

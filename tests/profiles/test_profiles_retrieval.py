@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from attributome.core.errors import DataError, UsageError
-from attributome.profiles import ranking, retrieval
-from attributome.profiles.retrieval import (
+from attributome.profiles.wells import ranking, retrieval
+from attributome.profiles.wells.retrieval import (
     average_precision,
     chance_precision,
     control_index,

@@ -6,7 +6,7 @@ import pytest
 
 from attributome.core.errors import DataError, UsageError
 from attributome.profiles.formats import feature_names, values
-from attributome.profiles.selection import select
+from attributome.profiles.wells.selection import select
 
 
 def table(n=200, seed=0):

@@ -6,7 +6,7 @@ from scipy.linalg import sqrtm
 from sklearn.covariance import OAS, LedoitWolf
 
 from attributome.core.errors import DataError, UsageError
-from attributome.profiles.sphering import (
+from attributome.profiles.wells.sphering import (
     align_plates,
     fit_sphering,
     load_sphering,

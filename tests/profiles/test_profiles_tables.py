@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from attributome.core.errors import DataError, UsageError
-from attributome.profiles.tables import aggregate, consensus
+from attributome.profiles.wells.tables import aggregate, consensus
 
 WELL = ["Metadata_plate", "Metadata_well"]
 

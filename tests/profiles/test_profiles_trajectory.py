@@ -8,8 +8,13 @@ from PIL import Image
 from scipy.linalg import orthogonal_procrustes
 
 from attributome.core.errors import DataError, UsageError
-from attributome.profiles import trajectory as module
-from attributome.profiles.trajectory import aligned, read_frames, trajectory, write_animation
+from attributome.profiles.learning import trajectory as module
+from attributome.profiles.learning.trajectory import (
+    aligned,
+    read_frames,
+    trajectory,
+    write_animation,
+)
 
 
 def frames(epochs=4, n=60, f=6):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from attributome.core.errors import DataError, UsageError
-from attributome.profiles.variability import variability
+from attributome.profiles.proteins.variability import variability
 
 
 def cells(spreads=(1.0, 1.0, 2.5), fields=6, number=20, apart=0.0, leak=0.0, f=12, seed=0):

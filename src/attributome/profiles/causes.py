@@ -20,7 +20,7 @@ from attributome.core.errors import DataError, UsageError
 from attributome.core.probe import predict
 from attributome.core.seeds import rng, seed_of
 from attributome.metrics.intervals import grouped_interval
-from attributome.profiles.classifier import (
+from attributome.profiles.learning.classifier import (
     Crops,
     Erase,
     Rows,
@@ -29,7 +29,7 @@ from attributome.profiles.classifier import (
     shown,
     wells_of,
 )
-from attributome.profiles.remedies import (
+from attributome.profiles.learning.remedies import (
     erase_cell,
     erase_neighbours,
     own_cell,

@@ -7,7 +7,7 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from attributome.core.errors import DataError, Refusal
-from attributome.profiles.classifier import Rows, wells_of
+from attributome.profiles.learning.classifier import Rows, wells_of
 from attributome.profiles.neighbours import linear_accuracy
 from attributome.profiles.single_cells import SingleCells
 

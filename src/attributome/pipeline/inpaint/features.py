@@ -16,7 +16,6 @@ from attributome.pipeline.inpaint.network import network
 from attributome.pipeline.inpaint.prepare import prepare
 from attributome.pipeline.inpaint.sources import array_mark
 from attributome.pipeline.inpaint.work import FEATURES, PREPARED, STAGE, CellWork
-from attributome.profiles.averages import average
 from attributome.profiles.features import extract
 from attributome.profiles.formats import (
     read_about,
@@ -25,6 +24,7 @@ from attributome.profiles.formats import (
     write_original,
     write_parquet,
 )
+from attributome.profiles.proteins.averages import average
 from attributome.store import shard
 
 AVERAGES = "averages.parquet"

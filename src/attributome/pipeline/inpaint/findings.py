@@ -13,11 +13,11 @@ from attributome.inpainting.cells import Cells
 from attributome.pipeline.inpaint.checking import has_umap
 from attributome.pipeline.inpaint.chosen import Rows, blocks_of, labels_of, lead, ours
 from attributome.pipeline.inpaint.work import CellWork
-from attributome.profiles.averages import average
-from attributome.profiles.clusters import Clustering, cluster
-from attributome.profiles.enrichment import enrich, read_sets
-from attributome.profiles.maps import umap_of
-from attributome.profiles.variability import variability
+from attributome.profiles.proteins.averages import average
+from attributome.profiles.proteins.clusters import Clustering, cluster
+from attributome.profiles.proteins.enrichment import enrich, read_sets
+from attributome.profiles.proteins.maps import umap_of
+from attributome.profiles.proteins.variability import variability
 
 DISTANCES = 200
 """Labels up to which all distances between them are written out."""

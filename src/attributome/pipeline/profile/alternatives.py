@@ -29,10 +29,10 @@ from attributome.pipeline.profile.splitting import HELD_OUT
 from attributome.pipeline.profile.telling import alike
 from attributome.pipeline.profile.wells import BY, WELL, normalised_wells, wells_of_cells
 from attributome.pipeline.profile.work import ProfileWork, open_cells
-from attributome.profiles.contrastive import FRAMES
 from attributome.profiles.formats import feature_names
+from attributome.profiles.learning.contrastive import FRAMES
+from attributome.profiles.learning.trajectory import How, read_frames, trajectory, write_animation
 from attributome.profiles.single_cells import SingleCells
-from attributome.profiles.trajectory import How, read_frames, trajectory, write_animation
 
 GIF = "trajectory.gif"
 Row = dict[str, Any]

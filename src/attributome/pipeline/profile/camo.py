@@ -18,12 +18,12 @@ from attributome.core.types import Images, Predictor
 from attributome.pipeline.profile.looking import summarise_camo
 from attributome.pipeline.profile.network import Asked, need_layers, network
 from attributome.pipeline.profile.work import CAMO, ProfileWork, Rows, open_cells, unit_names
-from attributome.profiles.camo import Camo, class_camo, class_maps
-from attributome.profiles.camo_controls import Labels, Own, Score, controlled
-from attributome.profiles.camo_features import feature_camo
-from attributome.profiles.classifier import Crops, predicted, read_crops, shown
+from attributome.profiles.camo.classes import Camo, class_camo, class_maps
+from attributome.profiles.camo.controls import Labels, Own, Score, controlled
+from attributome.profiles.camo.features import feature_camo
 from attributome.profiles.features import named
 from attributome.profiles.formats import read_about, write_parquet
+from attributome.profiles.learning.classifier import Crops, predicted, read_crops, shown
 from attributome.profiles.single_cells import SingleCells
 from attributome.store import shard
 

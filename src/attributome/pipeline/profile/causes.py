@@ -13,7 +13,7 @@ from attributome.pipeline.profile.network import Asked, network
 from attributome.pipeline.profile.splitting import HELD_OUT
 from attributome.pipeline.profile.work import CAMO, ProfileWork, Rows, open_cells
 from attributome.profiles.causes import AS_IT_IS, causal_tests, found, held_out_gap
-from attributome.profiles.classifier import wells_of
+from attributome.profiles.learning.classifier import wells_of
 from attributome.profiles.shortcuts import what_else_tells
 from attributome.profiles.single_cells import SingleCells
 

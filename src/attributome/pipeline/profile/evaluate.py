@@ -22,7 +22,7 @@ from attributome.pipeline.profile.telling import spoken
 from attributome.pipeline.profile.wells import WELL, read_profiles
 from attributome.pipeline.profile.work import CAMO, PROFILES, ProfileWork, open_cells
 from attributome.profiles.formats import METADATA, feature_names, read_about
-from attributome.profiles.maps import umap_of
+from attributome.profiles.proteins.maps import umap_of
 
 
 def evaluate(work: ProfileWork) -> dict[str, Any]:

@@ -24,8 +24,7 @@ from attributome.pipeline.profile.work import (
     open_cells,
     unit_names,
 )
-from attributome.profiles.camo_scores import covered_shares, unless
-from attributome.profiles.classifier import Crops, read_crops, shown
+from attributome.profiles.camo.scores import covered_shares, unless
 from attributome.profiles.features import named
 from attributome.profiles.formats import (
     METADATA,
@@ -35,7 +34,8 @@ from attributome.profiles.formats import (
     write_anndata,
     write_parquet,
 )
-from attributome.profiles.remedies import own_cell
+from attributome.profiles.learning.classifier import Crops, read_crops, shown
+from attributome.profiles.learning.remedies import own_cell
 from attributome.profiles.single_cells import SingleCells
 from attributome.store import folder_name, shard
 

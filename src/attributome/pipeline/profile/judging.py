@@ -12,7 +12,7 @@ from attributome.pipeline.profile.causes import known
 from attributome.pipeline.profile.network import Asked
 from attributome.pipeline.profile.splitting import HELD_OUT
 from attributome.pipeline.profile.work import ProfileWork
-from attributome.profiles.classifier import predicted, wells_of
+from attributome.profiles.learning.classifier import predicted, wells_of
 from attributome.profiles.single_cells import SingleCells
 
 Codes = Int64[np.ndarray, " n"]

@@ -30,9 +30,9 @@ from attributome.pipeline.profile.saving import CARD, load_network, save_network
 from attributome.pipeline.profile.splitting import HELD_OUT
 from attributome.pipeline.profile.work import ALTERNATIVES, ProfileWork
 from attributome.profiles.bridge import as_cells
-from attributome.profiles.contrastive import contrastive_features, fit_contrastive
 from attributome.profiles.features import extract
 from attributome.profiles.formats import metadata, read_about, write_parquet
+from attributome.profiles.learning.contrastive import contrastive_features, fit_contrastive
 from attributome.profiles.single_cells import SingleCells
 
 FEATURES = "features.parquet"

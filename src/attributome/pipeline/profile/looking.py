@@ -10,9 +10,9 @@ from jaxtyping import Float, Float32
 from attributome.core.files import plain, write_whole
 from attributome.core.seeds import rng
 from attributome.pipeline.profile.work import CAMO, CAMO_FEATURES, ProfileWork, Rows
-from attributome.profiles.camo import FORMULA
-from attributome.profiles.camo_scores import INTERPOLATION
-from attributome.profiles.camo_summary import summarise
+from attributome.profiles.camo.classes import FORMULA
+from attributome.profiles.camo.scores import INTERPOLATION
+from attributome.profiles.camo.summary import summarise
 from attributome.profiles.causes import MARGIN, found
 
 UNIT = ("plate", "well")

@@ -20,7 +20,7 @@ from attributome.pipeline.profile.job import TrainJob
 from attributome.pipeline.profile.saving import CARD, load_network, save_network
 from attributome.pipeline.profile.work import NETWORK, ProfileWork, open_cells
 from attributome.predictors.cells import CellNetwork, cell_network
-from attributome.profiles.classifier import (
+from attributome.profiles.learning.classifier import (
     Erase,
     channel_statistics,
     classes_of,

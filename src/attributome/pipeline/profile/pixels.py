@@ -11,7 +11,7 @@ from attributome.core.seeds import rng
 from attributome.pipeline.profile.crop import SEGMENTED, STAGE
 from attributome.pipeline.profile.reading import read_one
 from attributome.pipeline.profile.work import ProfileWork
-from attributome.profiles.channels import correlate_channels, mean_correlation
+from attributome.profiles.wells.channels import correlate_channels, mean_correlation
 
 WHERE = ("all pixels", "in cells")
 

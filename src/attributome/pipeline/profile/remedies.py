@@ -19,7 +19,7 @@ from attributome.pipeline.profile.saving import CARD
 from attributome.pipeline.profile.splitting import HELD_OUT
 from attributome.pipeline.profile.telling import compared
 from attributome.pipeline.profile.work import CAMO, REMEDIES, ProfileWork, need_note, open_cells
-from attributome.profiles.camo_summary import summarise
+from attributome.profiles.camo.summary import summarise
 from attributome.profiles.formats import read_about
 from attributome.profiles.single_cells import SingleCells
 

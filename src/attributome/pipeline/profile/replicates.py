@@ -10,12 +10,12 @@ from jaxtyping import Float
 from attributome.core.errors import DataError, Refusal
 from attributome.pipeline.profile.wells import BY, CONTROL, WELL
 from attributome.pipeline.profile.work import ProfileWork
-from attributome.profiles.batches import batch_predictability, silhouettes
 from attributome.profiles.formats import METADATA, feature_names
-from attributome.profiles.matching import match_mechanisms
 from attributome.profiles.neighbours import protocols
-from attributome.profiles.retrieval import average_precision, mean_precision, retrieved
-from attributome.profiles.tables import consensus
+from attributome.profiles.wells.batches import batch_predictability, silhouettes
+from attributome.profiles.wells.matching import match_mechanisms
+from attributome.profiles.wells.retrieval import average_precision, mean_precision, retrieved
+from attributome.profiles.wells.tables import consensus
 
 Profiles = Mapping[str, pd.DataFrame]
 Row = dict[str, Any]

@@ -19,10 +19,10 @@ from attributome.pipeline.profile.work import (
     ProfileWork,
 )
 from attributome.profiles.formats import METADATA, feature_names, read_about, read_blocks
-from attributome.profiles.normalise import normalise as normalised
-from attributome.profiles.selection import select
-from attributome.profiles.sphering import align_plates, fit_sphering, save_sphering, sphere
-from attributome.profiles.tables import aggregate
+from attributome.profiles.wells.normalise import normalise as normalised
+from attributome.profiles.wells.selection import select
+from attributome.profiles.wells.sphering import align_plates, fit_sphering, save_sphering, sphere
+from attributome.profiles.wells.tables import aggregate
 
 STAGES = ("raw", "normalised", "sphered", "aligned", "selected", "camo")
 WELL, CONTROL, SCORE = f"{METADATA}id", f"{METADATA}control", f"{METADATA}camo"

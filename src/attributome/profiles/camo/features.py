@@ -25,7 +25,7 @@ from attributome.explain.cam_features import (
     outputs_asked,
     terms_of,
 )
-from attributome.profiles.camo import (
+from attributome.profiles.camo.classes import (
     LEAST,
     Camo,
     Method,
@@ -35,7 +35,7 @@ from attributome.profiles.camo import (
     record,
     single,
 )
-from attributome.profiles.camo_scores import Overlap, at_maximum, overlap_in, regions
+from attributome.profiles.camo.scores import Overlap, at_maximum, overlap_in, regions
 from attributome.profiles.features import named
 
 Pool = Literal["mean", "max"]

@@ -13,7 +13,7 @@ from jaxtyping import Float, Integer, Shaped
 
 from attributome.core.errors import DataError, UsageError
 from attributome.core.seeds import rng
-from attributome.profiles.ranking import BLOCK, directions, distances
+from attributome.profiles.wells.ranking import BLOCK, directions, distances
 
 Names = Shaped[np.ndarray, " _"]
 

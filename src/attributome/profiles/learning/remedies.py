@@ -14,7 +14,7 @@ from torch import Tensor
 from attributome.core.arrays import space
 from attributome.core.errors import UsageError
 from attributome.core.types import Images, Layer, Scores
-from attributome.profiles.camo_scores import overlap
+from attributome.profiles.camo.scores import overlap
 
 Labels = Int[Tensor, "b *s"]
 Own = Int[Tensor, " b"]

@@ -24,12 +24,12 @@ from attributome.core.seeds import rng, seed_of
 from attributome.core.training import Plan, Story, fit
 from attributome.core.types import Images, Progress, silent
 from attributome.predictors.cells import CellNetwork
-from attributome.profiles.classifier import Crops, Erase, Rows, read_crops, rows_of, shown
 from attributome.profiles.features import named
 from attributome.profiles.formats import metadata
-from attributome.profiles.remedies import replace_surroundings
+from attributome.profiles.learning.classifier import Crops, Erase, Rows, read_crops, rows_of, shown
+from attributome.profiles.learning.remedies import replace_surroundings
+from attributome.profiles.learning.variants import Draws, draw_variants, varied
 from attributome.profiles.single_cells import SingleCells
-from attributome.profiles.variants import Draws, draw_variants, varied
 
 ERASED = ("none", "mask", "background")
 WATCHED = ("loss", "error")

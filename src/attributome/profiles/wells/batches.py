@@ -11,7 +11,7 @@ from attributome.core.errors import DataError, UsageError
 from attributome.core.multiplicity import benjamini_hochberg
 from attributome.core.seeds import rng
 from attributome.profiles.neighbours import protocols
-from attributome.profiles.ranking import directions
+from attributome.profiles.wells.ranking import directions
 
 Features = Float[np.ndarray, "n f"]
 Names = Shaped[np.ndarray, " _"]

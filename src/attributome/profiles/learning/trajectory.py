@@ -18,7 +18,7 @@ from jaxtyping import Float, Float32, Integer
 from attributome.core.errors import DataError, UsageError
 from attributome.core.files import write_whole
 from attributome.core.seeds import rng
-from attributome.profiles.maps import umap_of
+from attributome.profiles.proteins.maps import umap_of
 
 How = Literal["umap", "pca"]
 Places = Float32[np.ndarray, "e n 2"]

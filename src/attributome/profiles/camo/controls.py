@@ -14,7 +14,7 @@ from torch import Tensor
 
 from attributome.core.types import Images, Predictor
 from attributome.metrics.randomisation import layers, randomised
-from attributome.profiles.camo import Camo
+from attributome.profiles.camo.classes import Camo
 
 Labels = Int[Tensor, "b *s"]
 Own = Int[Tensor, " b"]

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float64, Integer
 from attributome.core.errors import DataError, UsageError
 from attributome.core.multiplicity import benjamini_hochberg
 from attributome.core.seeds import rng
-from attributome.profiles.ranking import BLOCK, Features, precisions, rule
+from attributome.profiles.wells.ranking import BLOCK, Features, precisions, rule
 
 Sizes = tuple[tuple[int, int], ...]
 """The positives and negatives of each row of a group."""

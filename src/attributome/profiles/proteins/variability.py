@@ -13,7 +13,7 @@ from jaxtyping import Float, Integer
 
 from attributome.core.errors import DataError, UsageError
 from attributome.core.seeds import rng
-from attributome.profiles.averages import Sums, sums_of
+from attributome.profiles.proteins.averages import Sums, sums_of
 
 Means = Float[np.ndarray, "u f"]
 Codes = Integer[np.ndarray, " u"]

@@ -23,7 +23,7 @@ from attributome.core.probe import layer_gradient
 from attributome.core.targets import describe
 from attributome.core.types import Images, Layer, Predictor, Target
 from attributome.explain.cam import need_grid
-from attributome.profiles.camo_scores import INTERPOLATION, Overlap, overlap
+from attributome.profiles.camo.scores import INTERPOLATION, Overlap, overlap
 
 Method = Literal["grad_cam", "hires_cam", "argmax"]
 FORMULA = "camo-1"

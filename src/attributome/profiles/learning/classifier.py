@@ -25,7 +25,7 @@ from attributome.core.seeds import rng, seed_of
 from attributome.core.training import Plan, Story, fit
 from attributome.core.types import Images, Progress, silent
 from attributome.predictors.cells import CellNetwork
-from attributome.profiles.remedies import (
+from attributome.profiles.learning.remedies import (
     Labels,
     Own,
     Penalised,
@@ -33,8 +33,8 @@ from attributome.profiles.remedies import (
     overlap_penalty,
     replace_surroundings,
 )
+from attributome.profiles.learning.variants import Draws, draw_variants, varied
 from attributome.profiles.single_cells import SingleCells
-from attributome.profiles.variants import Draws, draw_variants, varied
 
 Rows = Int64[np.ndarray, "_"]
 Erase = Literal["none", "mask", "background"]

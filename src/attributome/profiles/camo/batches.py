@@ -16,7 +16,7 @@ from torch import Tensor
 from attributome.core.compute import Compute
 from attributome.core.errors import UsageError
 from attributome.core.types import Images, Progress, silent
-from attributome.profiles.camo import Camo
+from attributome.profiles.camo.classes import Camo
 from attributome.profiles.formats import METADATA
 from attributome.profiles.single_cells import SingleCells
 

@@ -1,0 +1,1 @@
+"""Grad-CAMO: the share of a map that lies on the cell it is about."""

@@ -1,0 +1,1 @@
+"""Networks that learn from crops of single cells, with labels and without, and remedies."""

@@ -1,0 +1,1 @@
+"""What features of single cells say of proteins, and of other labels."""

@@ -1,0 +1,1 @@
+"""Profiles of wells: from cells to numbers that can be compared across plates."""
