@@ -88,9 +88,9 @@ def test_constants_are_certain_and_one_group_says_nothing(kind):
 @pytest.mark.parametrize(
     ("features", "groups", "asked", "says"),
     [
-        (np.zeros((3, 1)), np.zeros(2), {}, "3 pairs came with 2 groups"),
-        (np.zeros((0, 1)), np.zeros(0), {}, "no pairs"),
-        (np.full((2, 1), np.inf), np.zeros(2), {}, "feature 0 of pair 0 is infinite"),
+        (np.zeros((3, 1)), np.zeros(2), {}, "3 rows came with 2 groups"),
+        (np.zeros((0, 1)), np.zeros(0), {}, "no rows"),
+        (np.full((2, 1), np.inf), np.zeros(2), {}, "feature 0 of row 0 is infinite"),
     ],
 )
 def test_what_is_no_data_is_refused(features, groups, asked, says):

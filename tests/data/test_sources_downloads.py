@@ -389,8 +389,11 @@ def test_a_killed_process_goes_on_where_it_was(atlas, tmp_path, how):
     url = atlas.put("/a.bin", BODY, stall_at=at)
     items = f"[Item(url={url!r}, path=Path('a.bin')), Item(url={url!r}, path=Path('b.bin'))]"
     code = (
+        "import signal\n"
         "from pathlib import Path\n"
         "from attributome.data.sources.downloads import Item, fetch_all\n"
+        # a shell in the background has its children ignore Ctrl-C
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"fetch_all({items}, threads=1, tries=10**6, timeout=0.1, wait=0.01)\n"
     )
     paths = os.pathsep.join(path for path in sys.path if path)
