@@ -266,11 +266,3 @@ def test_a_run_of_something_else_is_not_taken_for_one_of_profiles(tmp_path, caps
     (run / "run.json").write_text(json.dumps({"job": {"masks": {}, "data": {}}}))
     assert call("profile", "evaluate", "--out", run) == 2
     assert "holds something else" in sentence(capsys.readouterr().err)
-
-
-def test_several_processes_do_not_train(job, tmp_path, capsys, monkeypatch):
-    assert call("profile", "crop", *job, "--out", tmp_path / "run") == 0
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    capsys.readouterr()
-    assert call("profile", "train", "--out", tmp_path / "run") == 2
-    assert "trained by one process" in sentence(capsys.readouterr().err)

@@ -53,7 +53,10 @@ def crop(asked: Asked, shard: Shard = "1/1") -> None:
 @app.command()
 @with_flags(DATA, NETWORK, TRAIN)
 def train(asked: Asked) -> None:
-    """Train a network to tell the treatment of a cell; `--remedy` makes it look at the cell."""
+    """Train a network to tell the treatment of a cell; under torchrun, together.
+
+    `--remedy` makes it look at the cell.
+    """
     from attributome.pipeline.profile.network import train as train_network
 
     with open_profiles(asked) as work:

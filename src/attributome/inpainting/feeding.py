@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
 from attributome.core.compute import Compute
+from attributome.core.parallel import Team
 from attributome.core.seeds import rng
 from attributome.inpainting.cells import Cells
-from attributome.inpainting.parallel import Team
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -57,10 +57,10 @@ class Feed:
             flips = rng(self.seed, "flips", epoch).random((len(sources), 2, 2)) < 0.5
 
         def read(rows: Rows) -> Share:
-            mine = np.array_split(rows, self.team.world)[self.team.rank]
+            mine, weight = self.team.share(rows)
             turned = None if flips is None else flips[mine]
             images = images_of(self.cells, (sources[mine], targets[mine]), turned, self.compute)
-            return Share(images, len(mine) * self.team.world / len(rows))
+            return Share(images, weight)
 
         return ahead(read, np.array_split(np.arange(len(sources)), steps), self.workers)
 

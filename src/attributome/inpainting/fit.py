@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from attributome.core.compute import Compute
 from attributome.core.errors import DataError, UsageError
 from attributome.core.files import digest
+from attributome.core.parallel import Team, team_of
 from attributome.core.training import Plan, Story, fit
 from attributome.core.types import Progress, silent
 from attributome.inpainting.cells import Cells
@@ -25,7 +26,6 @@ from attributome.inpainting.feeding import Feed, Rows, Share
 from attributome.inpainting.losses import LOSSES
 from attributome.inpainting.network import Inpainter
 from attributome.inpainting.pairs import Lonely, partners
-from attributome.inpainting.parallel import Team, team_of
 from attributome.inpainting.pretext import (
     errors_of,
     examples_of,
@@ -87,7 +87,7 @@ def fit_inpainter(
         lonely=lonely,
     )
     feed = Feed(cells, train, draw, seed if augment else None, compute, team, workers)
-    steps = _steps(len(draw(epoch=0)[0]), batch, team)
+    steps = team.steps(len(draw(epoch=0)[0]), batch, "pairs")
     fixed = fixed_pairs(cells, held, seed, lonely)
     copied = float(trivial_errors(cells, fixed)[:, 0].mean())
     compute.place(net, 2)
@@ -107,12 +107,15 @@ def fit_inpainter(
         value = LOSSES[loss](parallel(source, marker), truth)
         return {"loss": team.logged(value, given.weight)}
 
+    def errors(at: Rows) -> np.ndarray:
+        some = fixed[0][at], fixed[1][at]
+        return errors_of(judged, cells, some, compute=compute, loss=LOSSES[loss])
+
     def validate() -> dict[str, float]:
         if average is not None:
             average.update(last)
         team.agree(net if average is None else average)
-        work = partial(errors_of, judged, cells, compute=compute, loss=LOSSES[loss])
-        found = team.together(work, fixed)
+        found = team.together(errors, len(fixed[0]), columns=2)
         if lead:
             drawn = predicted(judged, cells, shown, compute)
             write_examples(lead, cells, shown, f"prediction-{last // steps + 1:04d}", drawn)
@@ -169,16 +172,6 @@ class Averaged(nn.Module):
                 old.copy_(new[name])
 
 
-def _steps(pairs: int, batch: int, team: Team) -> int:
-    """How many steps an epoch has, so that each process has at least two pairs in every one."""
-    least = 2 * team.world
-    if pairs < least:
-        raise DataError(
-            f"{pairs} training pairs for {team.world} processes; each needs at least 2 in a step"
-        )
-    return min(-(-pairs // batch), pairs // least)
-
-
 def _check(
     net: Inpainter,
     cells: Cells,
@@ -195,20 +188,11 @@ def _check(
         raise UsageError(f"loss {loss!r}; there are {', '.join(LOSSES)}")
     if plan.watch not in WATCHED:
         raise UsageError(f"held-out {plan.watch!r} cannot be watched; {' and '.join(WATCHED)} can")
-    if batch < 2 * team.world:
-        raise UsageError(
-            f"a batch of {batch} pairs for {team.world} processes; each needs at least 2, or its "
-            f"norms see no spread"
-        )
+    team.need(plan, batch, "pairs")
     if ema is not None and not 0 < ema < 1:
         raise UsageError(f"ema {ema}: what is kept of the mean in each step lies between 0 and 1")
     if workers < 0 or examples < 0:
         raise UsageError(f"workers {workers} and examples {examples}: neither can be below 0")
-    if team.world > 1 and plan.minutes is not None:
-        raise UsageError(
-            "several processes cannot share a plan of minutes, because their clocks decide when to "
-            "stop: give epochs"
-        )
 
 
 def _rows(cells: Cells, parts: Mapping[str, Sequence[str]], part: str) -> Rows:

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from attributome.core.errors import DataError, UsageError
+from attributome.core.parallel import team_of
 from attributome.core.training import Plan, Story
 from attributome.inpainting.cells import Cells
 from attributome.inpainting.fit import fit_inpainter
 from attributome.inpainting.keras_weights import import_keras
 from attributome.inpainting.network import Inpainter
-from attributome.inpainting.parallel import team_of
 from attributome.inpainting.pretext import need_fit
 from attributome.inpainting.saving import CARD, load_inpainter, save_inpainter
 from attributome.pipeline.inpaint.job import TrainJob

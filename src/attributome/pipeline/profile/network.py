@@ -1,6 +1,5 @@
 """The verb that trains a classifier of cells, and the network that the other verbs ask."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from torch import nn
 
 from attributome.core.errors import DataError, UsageError
 from attributome.core.files import read_json
+from attributome.core.parallel import team_of
 from attributome.core.training import Plan, Story
 from attributome.pipeline.profile.elsewhere import (
     is_elsewhere,
@@ -49,14 +49,15 @@ def train(work: ProfileWork) -> Path:
 
 
 def train_into(work: ProfileWork, folder: Path, how: TrainJob) -> Path:
-    """Train a network of the job's kind, as `how` says, into a folder, or go on with it there."""
+    """Train a network of the job's kind, as `how` says, into a folder, or go on with it there.
+
+    Under `torchrun` each process takes its share, and the first one saves.
+    """
     if source := work.job.network.source:
         raise UsageError(
             f"network.source names {source}, so there is nothing to train; leave it empty to train "
             f"a network here"
         )
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError("a classifier of cells is trained by one process: start it without others")
     if (folder / CARD).is_file():
         return folder
     cells, label = open_cells(work), work.job.data.label
@@ -82,7 +83,10 @@ def train_into(work: ProfileWork, folder: Path, how: TrainJob) -> Path:
             penalty=how.beta if how.remedy == "penalty" else 0.0,
             erase=ERASE.get(how.remedy, "none"),
         )
-        save_network(folder, net, kwargs, _told(work, cells, classes, how, story))
+        team = team_of(work.compute)
+        if team.rank == 0:
+            save_network(folder, net, kwargs, _told(work, cells, classes, how, story))
+        team.wait()
     return folder
 
 

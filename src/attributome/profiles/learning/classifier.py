@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from attributome.core.compute import Compute
 from attributome.core.errors import DataError, UsageError
 from attributome.core.files import digest
+from attributome.core.parallel import Team, team_of
 from attributome.core.probe import predict
 from attributome.core.seeds import rng, seed_of
 from attributome.core.training import Plan, Story, fit
@@ -34,6 +34,7 @@ from attributome.profiles.learning.remedies import (
     replace_surroundings,
 )
 from attributome.profiles.learning.variants import Draws, draw_variants, varied
+from attributome.profiles.learning.wrappers import WithMaps, WithMean
 from attributome.profiles.single_cells import SingleCells
 
 Rows = Int64[np.ndarray, "_"]
@@ -54,6 +55,10 @@ class Crops:
         """The batch on the device."""
         device = compute.device
         return Crops(compute.move(self.images), self.labels.to(device), self.own.to(device))
+
+
+Given = tuple[Crops, Tensor, float]
+"""Crops as they are shown, the numbers of their classes, how much their mean counts."""
 
 
 def fit_classifier(
@@ -96,8 +101,15 @@ def fit_classifier(
 
     All draws, dropout among them, are named by (seed, epoch, step): a resumed training ends with
     the same bits.
+
+    Under `torchrun` each process takes its share of every batch; gradients, logged numbers and
+    validation are those of the whole, and all processes must see the same `folder`. What a batch
+    norm sees and a dropout drops is of each process's share: only without them do several processes
+    end where one does.
     """
-    _check(net, plan, batch, smoothing, ema, penalty, penalised, erase)
+    team = team_of(compute)
+    compute = team.compute
+    _check(net, plan, batch, smoothing, ema, penalty, penalised, erase, team)
     rows = rows_of(crops, parts)
     names = classes_of(crops, parts["train"], label)
     _apart(crops, rows)
@@ -108,10 +120,12 @@ def fit_classifier(
         weights = torch.from_numpy(1 / np.bincount(codes[train], minlength=len(names))).float()
         weights *= len(train) / len(names)
     weights = weights.to(compute.device)
-    steps = max(1, min(-(-len(train) // batch), len(train) // 2))
+    steps = team.steps(len(train), batch, "cells")
     compute.place(net, len(crops.size))
-    both = _Both(net, ema) if ema is not None else None
+    both = WithMean(net, ema) if ema is not None else None
     judged = both.mean.module if both else net
+    parallel = team.parallel(WithMaps(net) if penalty and isinstance(net, CellNetwork) else net)
+    alone = () if team.rank == 0 else (team.rank,)  # each process drops other features
     last = 0
 
     def loss_of(logits: Tensor, y: Tensor) -> Tensor:
@@ -123,33 +137,36 @@ def fit_classifier(
         each = F.cross_entropy(logits.float(), y, reduction="none", label_smoothing=smoothing)
         return each * weights[y]
 
-    def step(given: tuple[Crops, Tensor], number: int, _done: float) -> dict[str, Tensor]:
+    def step(given: Given, number: int, _done: float) -> dict[str, Tensor]:
         nonlocal last
         if both is not None and number % steps:  # after an epoch `validate` has done it
             both.mean.update_parameters(net)
         last = number
-        some, y = given[0].to(compute), given[1].to(compute.device)
+        some, y, weight = given[0].to(compute), given[1].to(compute.device), given[2]
         devices = [compute.device] if "cuda" in compute.device else []
         with torch.random.fork_rng(devices=devices):  # dropout knows the global generator only
-            torch.manual_seed(seed_of(seed, "dropout", number))
+            torch.manual_seed(seed_of(seed, "dropout", number, *alone))
             if not penalty:
-                return {"loss": loss_of(net(some.images), y).mean()}
-            assert isinstance(net, CellNetwork)  # _check has looked
-            maps = net.maps(some.images)
-            logits = net.logits(maps)
+                return {"loss": team.logged(loss_of(parallel(some.images), y).mean(), weight)}
+            maps, logits = parallel(some.images)
         plain = loss_of(logits, y).mean()
         outside, defined = overlap_penalty(logits, y, maps, some.labels, some.own, of=penalised)
         return {
-            "loss": plain + penalty * outside.mean(),
-            "cross_entropy": plain,
-            "outside": outside.sum() / defined.sum().clamp_min(1),
-            "undefined": 1 - defined.float().mean(),
+            "loss": team.logged(plain + penalty * outside.mean(), weight),
+            "cross_entropy": team.logged(plain, weight),
+            "outside": team.total(outside.sum()) / team.total(defined.sum()).clamp_min(1),
+            "undefined": team.logged(1 - defined.float().mean(), weight),
         }
+
+    def asked(at: Rows) -> np.ndarray:
+        return _logits(judged, crops, held[at], batch, compute, erase).cpu().numpy()
 
     def validate() -> dict[str, float]:
         if both is not None:
             both.mean.update_parameters(net)
-        logits = torch.cat([*_logits(judged, crops, held, batch, compute, erase)])
+        team.agree(both or net)
+        found = team.together(asked, len(held), columns=len(names))
+        logits = torch.from_numpy(found).float().to(compute.device)
         y = torch.from_numpy(codes[held]).to(logits.device)
         right = (logits.argmax(1) == y).float()
         recalls = [right[y == code].mean() for code in y.unique()]
@@ -159,7 +176,9 @@ def fit_classifier(
     story = fit(
         both or net,
         plan,
-        batches=lambda epoch: _batches(crops, train, codes, epoch, steps, seed, augment, erase),
+        batches=lambda epoch: _batches(
+            crops, train, codes, epoch, steps, seed, augment, erase, team
+        ),
         steps=steps,
         step=step,
         validate=validate,
@@ -171,8 +190,9 @@ def fit_classifier(
             "batch": batch, "seed": seed, "smoothing": smoothing, "balance": balance,
             "augment": augment, "ema": ema, "penalty": penalty, "erase": erase,
             **({"penalised": penalised} if penalty else {}),
+            **({"processes": team.world} if team.world > 1 else {}),
         },
-        progress=progress,
+        progress=progress if team.rank == 0 else silent,
     )  # fmt: skip
     if both is not None:
         net.load_state_dict(both.mean.module.state_dict())
@@ -256,25 +276,13 @@ def predicted(
     erase: Erase = "none",
 ) -> Rows:
     """The class that the network gives each cell; `erase` as it was in training."""
-    found = [out.argmax(1).cpu() for out in _logits(net, crops, rows, batch, compute, erase)]
-    codes: np.ndarray = torch.cat(found).numpy()
+    codes: np.ndarray = _logits(net, crops, rows, batch, compute, erase).argmax(1).cpu().numpy()
     return codes
 
 
 def shown(some: Crops, erase: Erase) -> Images:
     """What a network that was trained with `erase` is given of crops that it is asked about."""
     return masked(some.images, some.labels, some.own) if erase == "mask" else some.images
-
-
-class _Both(nn.Module):
-    """A network and the running mean of its weights, so that both are saved and resumed as one."""
-
-    def __init__(self, net: nn.Module, decay: float) -> None:
-        super().__init__()
-        self.net = net
-        average = get_ema_multi_avg_fn(decay)
-        self.mean = AveragedModel(net, multi_avg_fn=average, use_buffers=True)
-        self.mean.requires_grad_(False)
 
 
 def _batches(
@@ -286,32 +294,39 @@ def _batches(
     seed: int,
     augment: bool,
     erase: Erase,
-) -> Iterator[tuple[Crops, Tensor]]:
+    team: Team,
+) -> Iterator[Given]:
     """The epoch's cells in a new order, in `steps` batches of equal size, one more in some."""
     order = rng(seed, "order", epoch).permutation(len(train))
     draws: Draws | None = None
     if augment:
         draws = draw_variants(len(train), crops.size, len(crops.channels), seed=seed, epoch=epoch)
-    for some in np.array_split(order, steps):
-        given = read_crops(crops, train[some])
-        if erase == "background":
-            others = [each.roll(1, 0) for each in (given.images, given.labels, given.own)]
-            images, labels = replace_surroundings(given.images, given.labels, given.own, *others)
-            given = Crops(images, labels, given.own)
+    for whole in np.array_split(order, steps):
+        some, weight = team.share(whole)
+        if erase == "background":  # of the one before in the whole batch, whoever has it
+            before = team.share(np.roll(whole, 1))[0][:1]
+            row = read_crops(crops, train[np.concatenate([before, some])])
+            after = row.images[1:], row.labels[1:], row.own[1:]
+            others = row.images[:-1], row.labels[:-1], row.own[:-1]
+            given = Crops(*replace_surroundings(*after, *others), row.own[1:])
+        else:
+            given = read_crops(crops, train[some])
         if draws is not None:
             images, labels = varied(given.images, given.labels, draws.of(some))
             given = Crops(images, labels, given.own)
         given = Crops(shown(given, erase), given.labels, given.own)
-        yield given, torch.from_numpy(codes[train[some]])
+        yield given, torch.from_numpy(codes[train[some]]), weight
 
 
 def _logits(
     net: nn.Module, crops: SingleCells, rows: Rows, batch: int, compute: Compute, erase: Erase
-) -> Iterator[Float[Tensor, "b k"]]:
+) -> Float[Tensor, "_ k"]:
+    found = []
     for start in range(0, len(rows), batch):
         some = read_crops(crops, rows[start : start + batch]).to(compute)
         with compute.autocast():
-            yield predict(net, shown(some, erase)).float()
+            found.append(predict(net, shown(some, erase)).float())
+    return torch.cat(found)
 
 
 def _codes(
@@ -364,11 +379,11 @@ def _check(
     penalty: float,
     penalised: str,
     erase: str,
+    team: Team,
 ) -> None:
     if plan.watch not in WATCHED:
         raise UsageError(f"held-out {plan.watch!r} cannot be watched; {' and '.join(WATCHED)} can")
-    if batch < 2:
-        raise UsageError(f"a batch of {batch}; norms need at least 2 cells to see a spread")
+    team.need(plan, batch, "cells")
     if not 0 <= smoothing < 1 or penalty < 0:
         raise UsageError(
             f"smoothing {smoothing} and penalty {penalty}: a share from 0 to below 1, and 0 or more"
