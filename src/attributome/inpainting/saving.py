@@ -1,22 +1,14 @@
 """Trained inpainters as folders: `network.json` says all about the weights beside it."""
 
-import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-
-from attributome import __version__
 from attributome.core.errors import DataError, UsageError
-from attributome.core.files import plain, read_json, sha256, write_json, write_whole
-from attributome.core.weights import fill
+from attributome.core.files import read_json
+from attributome.core.weights import CARD, WEIGHTS, fill, read_weights, write_network
 from attributome.inpainting.network import Inpainter
 
-CARD, WEIGHTS = "network.json", "weights.safetensors"
 FORMAT = 1
 KIND = "inpainter"
 
@@ -28,29 +20,13 @@ def save_inpainter(folder: Path, net: Inpainter, about: Mapping[str, Any]) -> di
     prepared; a number that is not finite becomes null) and what is known of the network: kind,
     kwargs, versions, and the SHA-256 of the weights.
     """
-    weights = {
-        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, value in net.state_dict().items()
+    about = {
+        **about,
+        "format": FORMAT,
+        "kind": KIND,
+        "kwargs": net.kwargs,
     }
-    (folder / CARD).unlink(missing_ok=True)
-    write_whole(folder / WEIGHTS, lambda part: save_file(weights, part))
-    card: dict[str, Any] = plain(
-        {
-            **about,
-            "format": FORMAT,
-            "kind": KIND,
-            "kwargs": net.kwargs,
-            "versions": {
-                "attributome": __version__,
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-            },
-            "weights_sha256": sha256(folder / WEIGHTS),
-        }
-    )
-    write_json(folder / CARD, card)
-    return card
+    return write_network(folder, net, about)
 
 
 def load_inpainter(folder: Path) -> tuple[Inpainter, dict[str, Any]]:
@@ -61,17 +37,10 @@ def load_inpainter(folder: Path) -> tuple[Inpainter, dict[str, Any]]:
             f"{folder / CARD} is of kind {card.get('kind')!r} and format {card.get('format')!r}; "
             f"this reads {KIND!r} and {FORMAT}"
         )
-    path = folder / WEIGHTS
-    if not path.is_file():
-        raise DataError(f"the network {folder} has a {CARD} but no {WEIGHTS}")
-    if sha256(path) != card.get("weights_sha256"):
-        raise DataError(f"{path} is not the file that {CARD} was written for: its SHA-256 differs")
+    weights = read_weights(folder, card)
     try:
         net = Inpainter(**card["kwargs"])
-        weights = load_file(path)
     except (KeyError, TypeError, UsageError) as error:
         raise DataError(f"{folder / CARD} builds no network: {error}") from error
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"cannot read the weights {path}: {error}") from error
-    fill(net, weights, f"{path} does not fit the network of its {CARD}")
+    fill(net, weights, f"{folder / WEIGHTS} does not fit the network of its {CARD}")
     return net.eval(), card

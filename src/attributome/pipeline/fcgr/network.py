@@ -7,10 +7,11 @@ from torch import nn
 
 from attributome.core.errors import DataError, UsageError
 from attributome.core.training import Plan
+from attributome.core.weights import CARD
 from attributome.pipeline.fcgr.work import NETWORK, PairWork
 from attributome.sequence.images import Encoding
 from attributome.sequence.networks.fit import fit_pairs, trained
-from attributome.sequence.networks.saving import CARD, load_network, new_network, save_network
+from attributome.sequence.networks.saving import load_network, new_network, save_network
 from attributome.sequence.networks.upstream import load_upstream
 from attributome.sequence.tracks import BRANCHES
 

@@ -6,12 +6,13 @@ from typing import Any, Literal
 from attributome.core.errors import DataError, UsageError
 from attributome.core.parallel import team_of
 from attributome.core.training import Plan, Story
+from attributome.core.weights import CARD
 from attributome.inpainting.cells import Cells
 from attributome.inpainting.fit import fit_inpainter
 from attributome.inpainting.keras_weights import import_keras
 from attributome.inpainting.network import Inpainter
 from attributome.inpainting.pretext import need_fit
-from attributome.inpainting.saving import CARD, load_inpainter, save_inpainter
+from attributome.inpainting.saving import load_inpainter, save_inpainter
 from attributome.pipeline.inpaint.job import TrainJob
 from attributome.pipeline.inpaint.prepare import prepare
 from attributome.pipeline.inpaint.work import NETWORK, CellWork, digest_of

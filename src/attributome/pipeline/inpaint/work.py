@@ -19,8 +19,8 @@ from attributome.core.compute import Compute
 from attributome.core.errors import DataError
 from attributome.core.files import sha256
 from attributome.core.types import Progress
+from attributome.core.weights import WEIGHTS
 from attributome.inpainting.cells import CARD, Cells, read_cells
-from attributome.inpainting.saving import WEIGHTS
 from attributome.pipeline.inpaint.checking import check
 from attributome.pipeline.inpaint.job import InpaintJob
 from attributome.pipeline.inpaint.sources import source_mark

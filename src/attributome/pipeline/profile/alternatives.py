@@ -7,6 +7,7 @@ import pandas as pd
 
 from attributome.core.errors import Refusal, UsageError
 from attributome.core.files import plain, read_json
+from attributome.core.weights import CARD
 from attributome.pipeline.profile.checking import has_umap
 from attributome.pipeline.profile.features import need_features
 from attributome.pipeline.profile.learning import (
@@ -24,7 +25,6 @@ from attributome.pipeline.profile.replicates import (
     neighbour_rows,
     retrieval,
 )
-from attributome.pipeline.profile.saving import CARD
 from attributome.pipeline.profile.splitting import HELD_OUT
 from attributome.pipeline.profile.telling import alike
 from attributome.pipeline.profile.wells import BY, WELL, normalised_wells, wells_of_cells

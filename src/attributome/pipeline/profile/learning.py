@@ -11,6 +11,7 @@ import pandas as pd
 from attributome.core.errors import DataError
 from attributome.core.seeds import rng
 from attributome.core.training import Story
+from attributome.core.weights import CARD
 from attributome.inpainting.cells import CARD as CELLS_CARD
 from attributome.inpainting.cells import Cells, read_cells
 from attributome.inpainting.fit import fit_inpainter
@@ -26,7 +27,7 @@ from attributome.pipeline.profile.network import (
     training_parts,
     untrained_net,
 )
-from attributome.pipeline.profile.saving import CARD, load_network, save_network
+from attributome.pipeline.profile.saving import load_network, save_network
 from attributome.pipeline.profile.splitting import HELD_OUT
 from attributome.pipeline.profile.work import ALTERNATIVES, ProfileWork
 from attributome.profiles.bridge import as_cells

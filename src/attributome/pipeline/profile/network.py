@@ -10,6 +10,7 @@ from attributome.core.errors import DataError, UsageError
 from attributome.core.files import read_json
 from attributome.core.parallel import team_of
 from attributome.core.training import Plan, Story
+from attributome.core.weights import CARD
 from attributome.pipeline.profile.elsewhere import (
     is_elsewhere,
     mark_of,
@@ -17,7 +18,7 @@ from attributome.pipeline.profile.elsewhere import (
     untrained_twin,
 )
 from attributome.pipeline.profile.job import TrainJob
-from attributome.pipeline.profile.saving import CARD, load_network, save_network
+from attributome.pipeline.profile.saving import load_network, save_network
 from attributome.pipeline.profile.work import NETWORK, ProfileWork, open_cells
 from attributome.predictors.cells import CellNetwork, cell_network
 from attributome.profiles.learning.classifier import (

@@ -9,13 +9,13 @@ import pandas as pd
 
 from attributome.core.errors import DataError, UsageError
 from attributome.core.files import plain, read_json, write_json
+from attributome.core.weights import CARD
 from attributome.metrics.intervals import grouped_interval
 from attributome.pipeline.profile.camo import score_all
 from attributome.pipeline.profile.causes import changed, gap_of, judged, said_of
 from attributome.pipeline.profile.judging import Answers, answers, balanced, gained
 from attributome.pipeline.profile.looking import UNIT
 from attributome.pipeline.profile.network import Asked, network, opened, train_into
-from attributome.pipeline.profile.saving import CARD
 from attributome.pipeline.profile.splitting import HELD_OUT
 from attributome.pipeline.profile.telling import compared
 from attributome.pipeline.profile.work import CAMO, REMEDIES, ProfileWork, need_note, open_cells

@@ -1,27 +1,21 @@
 """Trained networks of pairs as folders: `network.json` says all about the weights beside it."""
 
 import difflib
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 
-from attributome import __version__
 from attributome.core.errors import DataError, UsageError
-from attributome.core.files import plain, read_json, sha256, write_json, write_whole
-from attributome.core.weights import fill
+from attributome.core.files import read_json
+from attributome.core.weights import CARD, WEIGHTS, fill, read_weights, write_network
 from attributome.sequence.images import Encoding
 from attributome.sequence.networks.pair_net import PairNet
 from attributome.sequence.networks.upstream import TwoBranch, other_network
 
-CARD, WEIGHTS = "network.json", "weights.safetensors"
 FORMAT = 1
 NETWORKS: dict[str, Callable[..., nn.Module]] = {"upstream": TwoBranch, "ours": PairNet}
 """Each carries `encoding` (the images that it reads) and `kwargs` (plain values that build it)."""
@@ -50,30 +44,14 @@ def save_network(folder: Path, net: nn.Module, about: Mapping[str, Any]) -> dict
     kinds = [kind for kind, made in NETWORKS.items() if type(net) is made]
     if not kinds:
         raise UsageError(f"a {type(net).__name__} is none of the networks {', '.join(NETWORKS)}")
-    weights = {
-        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, value in net.state_dict().items()
+    about = {
+        **about,
+        "format": FORMAT,
+        "kind": kinds[0],
+        "kwargs": net.kwargs,
+        "encoding": _encoding(net),
     }
-    (folder / CARD).unlink(missing_ok=True)
-    write_whole(folder / WEIGHTS, lambda part: save_file(weights, part))
-    card: dict[str, Any] = plain(
-        {
-            **about,
-            "format": FORMAT,
-            "kind": kinds[0],
-            "kwargs": net.kwargs,
-            "encoding": _encoding(net),
-            "versions": {
-                "attributome": __version__,
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-            },
-            "weights_sha256": sha256(folder / WEIGHTS),
-        }
-    )
-    write_json(folder / CARD, card)
-    return card
+    return write_network(folder, net, about)
 
 
 def load_network(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -89,22 +67,14 @@ def load_network(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
             f"{folder / CARD} is of a network {kind!r} with {kwargs!r}; attributome builds "
             f"{', '.join(NETWORKS)} from a dict of keyword arguments"
         )
-    path = folder / WEIGHTS
-    if not path.is_file():
-        raise DataError(f"the network {folder} has a {CARD} but no {WEIGHTS}")
-    if sha256(path) != card.get("weights_sha256"):
-        raise DataError(f"{path} is not the file that {CARD} was written for: its SHA-256 differs")
+    weights = read_weights(folder, card)
     net = new_network(kind, kwargs)
     if _encoding(net) != card.get("encoding"):
         raise DataError(
             f"{folder / CARD} says the images are {card.get('encoding')}; the network that its "
             f"kwargs build reads {_encoding(net)}"
         )
-    try:
-        weights = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"cannot read the weights {path}: {error}") from error
-    fill(net, weights, other_network(path, net))
+    fill(net, weights, other_network(folder / WEIGHTS, net))
     return net.eval(), card
 
 
