@@ -7,6 +7,35 @@ import subprocess
 
 from attributome.core.files import write_text
 
+WIDTH = "return document.documentElement.scrollWidth"
+OUTSIDE = """
+const out = [];
+for (const chart of document.querySelectorAll("svg.chart:not(.tree)")) {
+  const box = chart.getBoundingClientRect();
+  if (!box.width) continue;
+  for (const text of chart.querySelectorAll("text")) {
+    const own = text.getBoundingClientRect();
+    if (own.left < box.left - 2 || own.right > box.right + 2) out.push(text.textContent);
+  }
+}
+"""
+"""Words that leave their chart, as `out`; a tree's stand beside it on purpose."""
+CHOSEN = """
+const panel = document.querySelector("[data-map=%s]");
+const select = panel.querySelector("select");
+const shown = () => panel.querySelectorAll("path.chosen").length;
+const found = [select.closest("label").hidden, select.options.length, shown()];
+select.value = "3";
+select.dispatchEvent(new Event("input"));
+const path = panel.querySelector("path.chosen");
+found.push(shown(), path.dataset.name, path === panel.querySelector("svg").lastElementChild);
+select.value = "";
+select.dispatchEvent(new Event("input"));
+found.push(shown(), panel.classList.contains("one"));
+return found;
+"""
+"""Looks for one name in a map of points, and lets it go again."""
+
 
 def asked(page, folder, script, *, fragment="", width=1400):
     """What a script finds in a page that is open in a browser of this width."""

@@ -1,5 +1,5 @@
 import pytest
-from browsing import asked
+from browsing import CHOSEN, OUTSIDE, WIDTH, asked
 from inpaint_run import begun, whole
 
 from attributome.report.inpaint import build_inpaint
@@ -16,50 +16,23 @@ def page(tmp_path_factory):
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1400, 390])
 def test_the_page_on_cells_fits_its_window(page, tmp_path, width):
-    script = "return document.documentElement.scrollWidth"
-    assert asked(page, tmp_path, script, width=width) <= width
+    assert asked(page, tmp_path, WIDTH, width=width) <= width
 
 
 @pytest.mark.browser
 def test_a_page_of_a_run_that_has_begun_fits_a_phone(tmp_path):
-    script = "return document.documentElement.scrollWidth"
     path = build_inpaint(begun(tmp_path / "a-run-with-a-rather-long-name-of-its-own"))
-    assert asked(path, tmp_path, script, width=390) <= 390
+    assert asked(path, tmp_path, WIDTH, width=390) <= 390
 
 
 @pytest.mark.browser
 def test_every_picture_is_drawn_and_no_name_leaves_its_chart(page, tmp_path):
-    script = """
-    const broken = [...document.images].filter((image) => !image.naturalWidth).length;
-    const out = [];
-    for (const chart of document.querySelectorAll("svg.chart:not(.tree)")) {
-      const box = chart.getBoundingClientRect();
-      if (!box.width) continue;
-      for (const text of chart.querySelectorAll("text")) {
-        const own = text.getBoundingClientRect();
-        if (own.left < box.left - 2 || own.right > box.right + 2) out.push(text.textContent);
-      }
-    }
-    return { broken, out };
-    """
+    broken = "const broken = [...document.images].filter((image) => !image.naturalWidth).length;"
+    script = f"{broken}{OUTSIDE}return {{ broken, out }};"
     found = asked(page, tmp_path, script)
     assert found == {"broken": 0, "out": []}
 
 
 @pytest.mark.browser
 def test_one_name_of_a_map_can_be_looked_for(page, tmp_path):
-    script = """
-    const panel = document.querySelector("[data-map=label]");
-    const select = panel.querySelector("select");
-    const shown = () => panel.querySelectorAll("path.chosen").length;
-    const found = [select.closest("label").hidden, select.options.length, shown()];
-    select.value = "3";
-    select.dispatchEvent(new Event("input"));
-    const path = panel.querySelector("path.chosen");
-    found.push(shown(), path.dataset.name, path === panel.querySelector("svg").lastElementChild);
-    select.value = "";
-    select.dispatchEvent(new Event("input"));
-    found.push(shown(), panel.classList.contains("one"));
-    return found;
-    """
-    assert asked(page, tmp_path, script) == [False, 25, 0, 1, "3", True, 0, False]
+    assert asked(page, tmp_path, CHOSEN % "label") == [False, 25, 0, 1, "3", True, 0, False]

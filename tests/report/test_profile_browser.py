@@ -1,5 +1,5 @@
 import pytest
-from browsing import asked
+from browsing import CHOSEN, OUTSIDE, WIDTH, asked
 from profile_run import begun, whole
 
 from attributome.report.profile import build_profile
@@ -15,33 +15,19 @@ def page(tmp_path_factory):
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1400, 390])
 def test_the_page_on_profiles_fits_its_window(page, tmp_path, width):
-    script = "return document.documentElement.scrollWidth"
-    assert asked(page, tmp_path, script, width=width) <= width
+    assert asked(page, tmp_path, WIDTH, width=width) <= width
 
 
 @pytest.mark.browser
 def test_a_page_of_profiles_that_has_begun_fits_a_phone(tmp_path):
-    script = "return document.documentElement.scrollWidth"
     path = build_profile(begun(tmp_path / "a-run-with-a-rather-long-name-of-its-own"))
-    assert asked(path, tmp_path, script, width=390) <= 390
+    assert asked(path, tmp_path, WIDTH, width=390) <= 390
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1400, 390])
 def test_no_text_of_profiles_leaves_its_chart(page, tmp_path, width):
-    script = """
-    const out = [];
-    for (const chart of document.querySelectorAll("svg.chart")) {
-      const box = chart.getBoundingClientRect();
-      if (!box.width) continue;
-      for (const text of chart.querySelectorAll("text")) {
-        const own = text.getBoundingClientRect();
-        if (own.left < box.left - 2 || own.right > box.right + 2) out.push(text.textContent);
-      }
-    }
-    return out;
-    """
-    assert asked(page, tmp_path, script, width=width) == []
+    assert asked(page, tmp_path, f"{OUTSIDE}return out;", width=width) == []
 
 
 @pytest.mark.browser
@@ -67,18 +53,4 @@ def test_crops_keep_their_proportions_and_neighbours_are_dashed(page, tmp_path):
 
 @pytest.mark.browser
 def test_one_treatment_of_a_map_of_wells_can_be_looked_for(page, tmp_path):
-    script = """
-    const panel = document.querySelector("[data-map=camo-treatment]");
-    const select = panel.querySelector("select");
-    const shown = () => panel.querySelectorAll("path.chosen").length;
-    const found = [select.closest("label").hidden, select.options.length, shown()];
-    select.value = "3";
-    select.dispatchEvent(new Event("input"));
-    const path = panel.querySelector("path.chosen");
-    found.push(shown(), path.dataset.name, path === panel.querySelector("svg").lastElementChild);
-    select.value = "";
-    select.dispatchEvent(new Event("input"));
-    found.push(shown(), panel.classList.contains("one"));
-    return found;
-    """
-    assert asked(page, tmp_path, script) == [False, 7, 0, 1, "3", True, 0, False]
+    assert asked(page, tmp_path, CHOSEN % "camo-treatment") == [False, 7, 0, 1, "3", True, 0, False]

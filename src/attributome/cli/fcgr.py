@@ -16,9 +16,8 @@ from attributome.cli.fcgr_flags import (
     open_pairs,
 )
 from attributome.cli.flags import Asked, with_flags
-from attributome.cli.options import Shard, part_of
+from attributome.cli.options import Shard, part_of, run_named
 from attributome.cli.speaking import end, say
-from attributome.core.errors import UsageError
 from attributome.terminal import Terminal
 
 app = typer.Typer(
@@ -169,12 +168,8 @@ def report(
     """Write the page that a biologist reads."""
     from attributome.report.fcgr import build_fcgr
     from attributome.report.fcgr.figures import write_figures
-    from attributome.store import Run
 
-    root = folder or out
-    if root is None:
-        raise UsageError("no run is named: give its folder, such as runs/fcgr")
-    run = Run.open(root)
+    run = run_named(folder, out, "runs/fcgr")
     if figures is not None:
         say(f"figures: {len(write_figures(run, figures))} in {figures}")
     say(f"report: {build_fcgr(run)}")

@@ -15,9 +15,8 @@ from attributome.cli.inpaint_flags import (
     TRAIN,
     open_cells,
 )
-from attributome.cli.options import Shard, part_of
+from attributome.cli.options import Shard, part_of, run_named
 from attributome.cli.speaking import say
-from attributome.core.errors import UsageError
 
 app = typer.Typer(
     help="What a protein does in a cell, learnt without labels: paired cell inpainting.",
@@ -104,12 +103,8 @@ def report(
 ) -> None:
     """Write the page that a biologist reads."""
     from attributome.report.inpaint import build_inpaint
-    from attributome.store import Run
 
-    root = folder or out
-    if root is None:
-        raise UsageError("no run is named: give its folder, such as runs/inpaint")
-    say(f"report: {build_inpaint(Run.open(root))}")
+    say(f"report: {build_inpaint(run_named(folder, out, 'runs/inpaint'))}")
 
 
 @app.command()

@@ -15,6 +15,7 @@ from attributome.terminal import Terminal
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help must not
     from attributome.pipeline import Work
+    from attributome.store import Run
 
 
 class Precision(StrEnum):
@@ -137,3 +138,13 @@ def part_of(text: str) -> tuple[int, int]:
     if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
         raise UsageError(f"--shard {text!r} must read I/N with 1 <= I <= N, such as 2/8")
     return int(part), int(parts)
+
+
+def run_named(folder: Path | None, out: Path | None, example: str) -> "Run":
+    """The run that a report is of: named by itself, or as `--out` as other verbs name it."""
+    from attributome.store import Run
+
+    root = folder or out
+    if root is None:
+        raise UsageError(f"no run is named: give its folder, such as {example}")
+    return Run.open(root)

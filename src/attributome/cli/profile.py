@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from attributome.cli.flags import Asked, with_flags
-from attributome.cli.options import Shard, Trust, part_of
+from attributome.cli.options import Shard, Trust, part_of, run_named
 from attributome.cli.profile_flags import (
     CAMO,
     DATA,
@@ -17,7 +17,6 @@ from attributome.cli.profile_flags import (
     open_profiles,
 )
 from attributome.cli.speaking import say
-from attributome.core.errors import UsageError
 
 app = typer.Typer(
     help="Profiles of treatments from single cells, and whether they are of the cell: Grad-CAMO.",
@@ -170,12 +169,8 @@ def report(
 ) -> None:
     """Write the page that a biologist reads."""
     from attributome.report.profile import build_profile
-    from attributome.store import Run
 
-    root = folder or out
-    if root is None:
-        raise UsageError("no run is named: give its folder, such as runs/profile")
-    say(f"report: {build_profile(Run.open(root))}")
+    say(f"report: {build_profile(run_named(folder, out, 'runs/profile'))}")
 
 
 @app.command()
