@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from end_to_end.jobs import TINY, call, edit, plant
+from end_to_end.profile_data import NAMES, SMALL, VERBS, fields, plates
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +25,33 @@ def again(finished, tmp_path):
     def copy(*without):
         run = tmp_path / "again"
         shutil.copytree(finished.run, run)
+        for name in without:
+            path = run / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        return run
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def profiled(tmp_path_factory):
+    """Two treatments on three plates, and the run that the verbs make of them, one by one."""
+    home = tmp_path_factory.mktemp("profile")
+    some = plates()
+    data, run = fields(home / "data", some), home / "run"
+    for verb in VERBS:
+        words = ("--data", data, *NAMES, *SMALL) if verb == "crop" else ()
+        assert call("profile", verb, "--out", run, *words) == 0
+    return SimpleNamespace(data=data, run=run, plates=some)
+
+
+@pytest.fixture
+def profiled_again(profiled, tmp_path):
+    """A copy of the run without the given parts."""
+
+    def copy(*without):
+        run = tmp_path / "again"
+        shutil.copytree(profiled.run, run)
         for name in without:
             path = run / name
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,5 +1,6 @@
 """Planted plates as people keep them: images, label images, and a table of fields."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,9 @@ import pandas as pd
 import tifffile
 
 from attributome.data.planted_plates import CHANNELS, PlantedPlates, planted_plates
+from attributome.profiles.single_cells import open_single_cells
+from attributome.store import folder_name
+from end_to_end.jobs import sets
 
 TINY = {
     "data.labels.column": "cells",
@@ -68,4 +72,15 @@ def fields(root: Path, some: PlantedPlates) -> Path:
     return root / "fields.csv"
 
 
+SMALL = sets(TINY)
+VERBS = ("crop", "train", "features", "camo", "normalise", "evaluate")
 NAMES = [word for i, name in enumerate(CHANNELS) for word in ("--channel", f"{name}=c{i}")]
+
+
+def cells_of(run):
+    table = pd.read_parquet(run / "fields.parquet")
+    return open_single_cells([run / "parts" / "crops" / folder_name(f) for f in table["field"]])
+
+
+def read(run, name):
+    return json.loads((run / name).read_text())

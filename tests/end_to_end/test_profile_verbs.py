@@ -1,9 +1,5 @@
 """Every verb on single-cell profiles as a user types it, on plates whose answer is known."""
 
-import json
-import shutil
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,14 +12,11 @@ from attributome.core.cropping import cut_boxes
 from attributome.pipeline.profile.saving import load_network
 from attributome.profiles.camo.features import feature_camo
 from attributome.profiles.formats import feature_names, read_about
-from attributome.profiles.single_cells import open_single_cells
 from attributome.profiles.wells.sphering import load_sphering
-from attributome.store import Run, folder_name
-from end_to_end.jobs import call, differing, halves, sentence, sets, start, summary
-from end_to_end.profile_data import NAMES, TINY, fields, plates
+from attributome.store import Run
+from end_to_end.jobs import halves, summary
+from end_to_end.profile_data import cells_of, read
 
-SMALL = sets(TINY)
-VERBS = ("crop", "train", "features", "camo", "normalise", "evaluate")
 MADE = {
     "camo.json",
     "camo.parquet",
@@ -55,44 +48,8 @@ MADE = {
 """What the layout of a run promises."""
 
 
-@pytest.fixture(scope="module")
-def planted(tmp_path_factory):
-    """Two treatments on three plates, and the run that the verbs make of them, one by one."""
-    home = tmp_path_factory.mktemp("profile")
-    some = plates()
-    data, run = fields(home / "data", some), home / "run"
-    for verb in VERBS:
-        words = ("--data", data, *NAMES, *SMALL) if verb == "crop" else ()
-        assert call("profile", verb, "--out", run, *words) == 0
-    return SimpleNamespace(data=data, run=run, plates=some)
-
-
-@pytest.fixture
-def again(planted, tmp_path):
-    """A copy of the run without the given parts."""
-
-    def copy(*without):
-        run = tmp_path / "again"
-        shutil.copytree(planted.run, run)
-        for name in without:
-            path = run / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        return run
-
-    return copy
-
-
-def cells_of(run):
-    table = pd.read_parquet(run / "fields.parquet")
-    return open_single_cells([run / "parts" / "crops" / folder_name(f) for f in table["field"]])
-
-
-def read(run, name):
-    return json.loads((run / name).read_text())
-
-
-def test_a_run_has_what_its_layout_says(planted):
-    root = planted.run
+def test_a_run_has_what_its_layout_says(profiled):
+    root = profiled.run
     made = {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()}
     assert MADE - made == set()
     assert halves(root) == []
@@ -112,8 +69,8 @@ def test_a_run_has_what_its_layout_says(planted):
     assert {"id", "field", "plate", "well", "treatment", "own", "area"} <= {*cells}
 
 
-def test_whole_wells_stand_in_one_part_and_held_out_plates_in_none(planted):
-    parts = read(planted.run, "splits.json")
+def test_whole_wells_stand_in_one_part_and_held_out_plates_in_none(profiled):
+    parts = read(profiled.run, "splits.json")
     assert parts.pop("held_out_plates") == ["P2"]
     dealt = [well for some in parts.values() for well in some]
     assert len(dealt) == len({*dealt}) == 16
@@ -123,16 +80,16 @@ def test_whole_wells_stand_in_one_part_and_held_out_plates_in_none(planted):
         "validate": 3,
         "test": 3,
     }
-    table = pd.read_parquet(planted.run / "fields.parquet")
+    table = pd.read_parquet(profiled.run / "fields.parquet")
     label = dict(zip(table["plate"] + "/" + table["well"], table["treatment"], strict=True))
     for some in parts.values():
         assert {label[well] for well in some} == {"core", "granules"}
 
 
-def test_crops_are_boxes_of_their_fields(planted):
-    run = Run.open(planted.run)
-    home = planted.data.parent
-    name = planted.plates.table["field"].iloc[4]
+def test_crops_are_boxes_of_their_fields(profiled):
+    run = Run.open(profiled.run)
+    home = profiled.data.parent
+    name = profiled.plates.table["field"].iloc[4]
     image = tifffile.imread(home / f"{name}.ome.tif")
     labels = tifffile.imread(home / f"{name}_own.ome.tif")
     boxes = cut_boxes(image, labels, size=(24, 24), border="pad")
@@ -142,14 +99,14 @@ def test_crops_are_boxes_of_their_fields(planted):
     np.testing.assert_array_equal(run.array("crops", unit, "labels"), boxes.labels)
     note = run.note("crops", unit)
     assert (note["cells"], note["segmented"]) == (len(boxes), False)
-    assert note["channels"] == [*planted.plates.channels]
+    assert note["channels"] == [*profiled.plates.channels]
 
 
-def test_features_are_means_of_the_layer(planted):
-    table = pd.read_parquet(planted.run / "features.parquet")
-    net, card = load_network(planted.run / "network")
-    assert read_about(planted.run / "features.parquet")["weights_sha256"] == card["weights_sha256"]
-    cells = cells_of(planted.run)
+def test_features_are_means_of_the_layer(profiled):
+    table = pd.read_parquet(profiled.run / "features.parquet")
+    net, card = load_network(profiled.run / "network")
+    assert read_about(profiled.run / "features.parquet")["weights_sha256"] == card["weights_sha256"]
+    cells = cells_of(profiled.run)
     rows = np.array([3, 50, len(cells) - 1])
     with torch.no_grad():
         maps = net.maps(torch.from_numpy(cells.images(rows)))
@@ -166,10 +123,10 @@ def share_inside(maps, cells, rows):
     return np.where(total > 0, (maps * inside).sum((1, 2)) / np.where(total > 0, total, 1), np.nan)
 
 
-def test_grad_camo_is_the_share_of_the_enlarged_map_on_the_own_cell(planted):
-    table = pd.read_parquet(planted.run / "camo.parquet")
-    net, _ = load_network(planted.run / "network")
-    cells = cells_of(planted.run)
+def test_grad_camo_is_the_share_of_the_enlarged_map_on_the_own_cell(profiled):
+    table = pd.read_parquet(profiled.run / "camo.parquet")
+    net, _ = load_network(profiled.run / "network")
+    cells = cells_of(profiled.run)
     assert table["cell_id"].tolist() == cells.table["id"].tolist()
     assert set(table["target"]) == {"treatment"}
     rows = np.arange(len(cells))
@@ -185,7 +142,7 @@ def test_grad_camo_is_the_share_of_the_enlarged_map_on_the_own_cell(planted):
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
     shares = (cells.labels(rows) == cells.own(rows)[:, None, None]).mean((1, 2))
     np.testing.assert_allclose(table["mask_fraction"], shares, rtol=1e-6)
-    told = read(planted.run, "camo.json")
+    told = read(profiled.run, "camo.json")
     defined = found[np.isfinite(found)]
     assert told["median"] == pytest.approx(np.median(defined))
     assert told["low"] <= told["median"] <= told["high"]
@@ -199,12 +156,12 @@ def test_grad_camo_is_the_share_of_the_enlarged_map_on_the_own_cell(planted):
     ] == 20
 
 
-def test_extreme_cells_lie_beside_their_maps(planted):
-    run, cells = Run.open(planted.run), cells_of(planted.run)
-    scores = pd.read_parquet(planted.run / "camo.parquet").set_index("cell_id")["score_cell"]
+def test_extreme_cells_lie_beside_their_maps(profiled):
+    run, cells = Run.open(profiled.run), cells_of(profiled.run)
+    scores = pd.read_parquet(profiled.run / "camo.parquet").set_index("cell_id")["score_cell"]
     ranked = scores.dropna().sort_values()
     for name, expected in (("worst", ranked.head(3)), ("best", ranked.tail(3)[::-1])):
-        table = pd.read_parquet(planted.run / "parts" / "worst" / name / "cells.parquet")
+        table = pd.read_parquet(profiled.run / "parts" / "worst" / name / "cells.parquet")
         np.testing.assert_array_equal(table["score_cell"], expected)
         rows = table["row"].to_numpy()
         np.testing.assert_array_equal(run.array("worst", name, "images"), cells.images(rows))
@@ -212,9 +169,9 @@ def test_extreme_cells_lie_beside_their_maps(planted):
         np.testing.assert_allclose(share_inside(maps, cells, rows), expected, rtol=1e-3)
 
 
-def test_every_feature_has_a_score_of_wells(planted):
-    run, cells = Run.open(planted.run), cells_of(planted.run)
-    net, _ = load_network(planted.run / "network")
+def test_every_feature_has_a_score_of_wells(profiled):
+    run, cells = Run.open(profiled.run), cells_of(profiled.run)
+    net, _ = load_network(profiled.run / "network")
     scores = np.concatenate([run.array("camo", unit, "features") for unit in run.units("camo")])
     rows = np.arange(0, len(cells), 9)
     again = feature_camo(
@@ -226,23 +183,23 @@ def test_every_feature_has_a_score_of_wells(planted):
         pool="mean",
     )
     np.testing.assert_allclose(scores[rows], again.scores.cell, rtol=1e-3, atol=1e-5)
-    table = pd.read_parquet(planted.run / "camo_features.parquet")
+    table = pd.read_parquet(profiled.run / "camo_features.parquet")
     assert table["feature"].tolist() == [f"Cells_body_mean_{i:03d}" for i in range(16)]
     each = pd.DataFrame(scores).groupby([cells.table["plate"], cells.table["well"]]).median()
     np.testing.assert_allclose(table["median"], each.median(), rtol=1e-6)
     np.testing.assert_array_equal(table["undefined"], np.isnan(scores).sum(0))
     defined = table.dropna()
     assert ((defined["low"] <= defined["median"]) & (defined["median"] <= defined["high"])).all()
-    told = read(planted.run, "camo.json")["features"]
+    told = read(profiled.run, "camo.json")["features"]
     assert told["above_chance"] == int((table["low"] > table["chance"]).sum())
 
 
-def test_causes_are_tested_on_wells_that_no_training_saw_and_never_acquit(planted):
-    found = read(planted.run, "causes.json")
+def test_causes_are_tested_on_wells_that_no_training_saw_and_never_acquit(profiled):
+    found = read(profiled.run, "causes.json")
     assert found["part"] == "test"
     assert len(found["tests"]) == 10
     rows = {row["test"]: row for row in found["tests"]}
-    wells = read(planted.run, "splits.json")["test"]
+    wells = read(profiled.run, "splits.json")["test"]
     for row in rows.values():
         assert row["wells"] == len(wells)
         assert row["low"] <= row["balanced"] <= row["high"]
@@ -255,16 +212,16 @@ def test_causes_are_tested_on_wells_that_no_training_saw_and_never_acquit(plante
     assert gap["gap"] == pytest.approx(gap["outside"] - gap["inside"])
     assert gap["inside"] == pytest.approx(whole["balanced"])
     assert {row["what"] for row in found["predictors"]} >= {"plate", "background", "cell"}
-    words = "\n".join(summary(planted.run)["words"])
+    words = "\n".join(summary(profiled.run)["words"])
     assert "not cheating" not in words
-    assert summary(planted.run)["flag"]["level"] == (
+    assert summary(profiled.run)["flag"]["level"] == (
         "flagged" if found["flagged"] else "nothing found"
     )
 
 
-def test_profiles_are_means_in_units_of_their_plate_and_sphered_on_training_controls(planted):
-    home = planted.run / "profiles"
-    cells = pd.read_parquet(planted.run / "features.parquet")
+def test_profiles_are_means_in_units_of_their_plate_and_sphered_on_training_controls(profiled):
+    home = profiled.run / "profiles"
+    cells = pd.read_parquet(profiled.run / "features.parquet")
     names = feature_names(cells)
     raw = pd.read_parquet(home / "wells_raw.parquet")
     means = cells.groupby(["Metadata_plate", "Metadata_well"])[names].mean()
@@ -275,13 +232,13 @@ def test_profiles_are_means_in_units_of_their_plate_and_sphered_on_training_cont
     medians = norm[norm["Metadata_control"]].groupby("Metadata_plate")[kept].median()
     np.testing.assert_allclose(medians, 0, atol=1e-9)
     fitted = load_sphering(home / "sphering")
-    training = {*read(planted.run, "splits.json")["train"]}
+    training = {*read(profiled.run, "splits.json")["train"]}
     controls = {*raw["Metadata_id"][raw["Metadata_control"]]}
     assert {*fitted.wells} == training & controls
     sphered = pd.read_parquet(home / "wells_sphered.parquet")
     expected = (norm[kept].to_numpy() - fitted.mean) @ fitted.matrix
     np.testing.assert_allclose(sphered[feature_names(sphered)], expected, atol=1e-9)
-    stages = read(planted.run, "profiles/profiles.json")["stages"]
+    stages = read(profiled.run, "profiles/profiles.json")["stages"]
     assert stages["normalised"]["references"] == {"P0": 4, "P1": 4, "P2": 4}
     aligned = pd.read_parquet(home / "wells_aligned.parquet")
     z, plate = sphered[feature_names(sphered)].to_numpy(), sphered["Metadata_plate"].to_numpy()
@@ -296,7 +253,7 @@ def test_profiles_are_means_in_units_of_their_plate_and_sphered_on_training_cont
         expected = z[here] @ np.linalg.inv(sqrtm(moment(marks & here))) @ sqrtm(moment(marks))
         found = aligned[feature_names(aligned)][here]
         np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
-    looked = pd.read_parquet(planted.run / "camo_features.parquet")
+    looked = pd.read_parquet(profiled.run / "camo_features.parquet")
     above = looked["feature"][looked["low"] > looked["chance"]]
     camo = pd.read_parquet(home / "wells_camo.parquet")
     assert {*feature_names(camo)} <= {*above}
@@ -318,10 +275,10 @@ def mean_precision_by_hand(wells):
     return np.mean(scores)
 
 
-def test_an_evaluation_has_units_intervals_and_reasons(planted):
-    found = read(planted.run, "evaluation.json")
-    net, _ = load_network(planted.run / "network")
-    cells = cells_of(planted.run)
+def test_an_evaluation_has_units_intervals_and_reasons(profiled):
+    found = read(profiled.run, "evaluation.json")
+    net, _ = load_network(profiled.run / "network")
+    cells = cells_of(profiled.run)
     rows = np.flatnonzero(cells.table["plate"] == "P2")
     with torch.no_grad():
         said = net(torch.from_numpy(cells.images(rows))).argmax(1).numpy()
@@ -336,7 +293,7 @@ def test_an_evaluation_has_units_intervals_and_reasons(planted):
     assert [r["profiles"] for r in found["retrieval"]] == stages
     for r in found["retrieval"]:
         assert (r["n"], r["wells"], r["reason"]) == (1, 12, "")
-        wells = pd.read_parquet(planted.run / "profiles" / f"wells_{r['profiles']}.parquet")
+        wells = pd.read_parquet(profiled.run / "profiles" / f"wells_{r['profiles']}.parquet")
         assert r["map"] == pytest.approx(mean_precision_by_hand(wells), abs=1e-6)
         assert 0 < r["chance"] < 1
     assert [r["profiles"] for r in found["before_after"]] == stages
@@ -344,7 +301,7 @@ def test_an_evaluation_has_units_intervals_and_reasons(planted):
     pairs = {(r["where"], r["a"], r["b"]): r for r in found["channels"]}
     assert set(pairs) == {(w, "nucleus", "body") for w in ("all pixels", "in cells")}
     row = pairs["all pixels", "nucleus", "body"]
-    images = sorted(planted.data.parent.glob("*[0-9].ome.tif"))
+    images = sorted(profiled.data.parent.glob("*[0-9].ome.tif"))
     each = [np.corrcoef(tifffile.imread(path).reshape(2, -1))[0, 1] for path in images]
     assert row["r"] == pytest.approx(np.tanh(np.mean(np.arctanh(each))), rel=1e-5)
     assert (row["n"], row["fields"]) == (24, 24)
@@ -352,188 +309,3 @@ def test_an_evaluation_has_units_intervals_and_reasons(planted):
     words = "\n".join(found["words"])
     assert "(n = 12 wells)" in words
     assert "plates that it never saw" in words
-
-
-def test_the_same_verbs_do_nothing_again(planted, again):
-    run = again()
-    before = {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file()}
-    for verb in VERBS:
-        assert call("profile", verb, "--out", run) == 0
-    changed = {
-        p.relative_to(run).as_posix() for p, at in before.items() if p.stat().st_mtime_ns != at
-    }
-    assert changed <= {"summary.json"}
-    assert differing(planted.run, run) == []
-
-
-def test_shards_give_what_one_process_gives(planted, again, capsys):
-    run = again("parts", "cells.parquet", "features.parquet", "camo.parquet", "camo.json")
-    (run / "camo_features.parquet").unlink()
-    for verb, what in (("crop", "fields"), ("features", "blocks"), ("camo", "blocks")):
-        assert call("profile", verb, "--out", run, "--shard", "2/2") == 0
-        assert f"{what}" in capsys.readouterr().out
-        if verb == "crop":
-            assert call("profile", "train", "--out", run) == 0  # it is trained already
-            assert call("profile", "features", "--out", run) == 3
-            assert "run `attributome profile crop` first" in sentence(capsys.readouterr().err)
-        assert call("profile", verb, "--out", run, "--shard", "1/2") == 0
-    assert differing(planted.run, run) == []
-
-
-def test_cropping_that_was_killed_goes_on(planted, again):
-    whole = [name for name in ("cells.parquet", "parts") if (planted.run / name).exists()]
-    run = again(*whole, "features.parquet", "camo.parquet")
-    process = start("profile", "crop", "--out", run)
-    while not any((run / "parts" / "crops").glob("[!.]*")):
-        assert process.poll() is None, process.communicate()[1]
-    process.kill()
-    process.communicate()
-    assert call("profile", "crop", "--out", run) == 0
-    for name in ("cells.parquet", "fields.parquet"):
-        one, other = (pd.read_parquet(home / name) for home in (run, planted.run))
-        pd.testing.assert_frame_equal(one, other)
-    ours, theirs = cells_of(run), cells_of(planted.run)
-    np.testing.assert_array_equal(
-        ours.images(np.arange(len(ours))), theirs.images(np.arange(len(theirs)))
-    )
-
-
-def test_a_training_that_was_killed_goes_on_with_the_same_bits(planted, again):
-    run = again("network", "parts/features", "features.parquet", "parts/camo", "camo.parquet")
-    for name in ("profiles", "evaluation.json"):
-        path = run / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    process = start("profile", "train", "--out", run)
-    while not (run / "network" / "last.safetensors").exists():
-        assert process.poll() is None, process.communicate()[1]
-    process.kill()
-    process.communicate()
-    assert call("profile", "train", "--out", run) == 0
-    ours, theirs = (
-        (home / "network" / "weights.safetensors").read_bytes() for home in (run, planted.run)
-    )
-    assert ours == theirs
-
-
-def test_a_network_from_elsewhere_is_not_trained(planted, tmp_path):
-    run = tmp_path / "run"
-    words = ("--data", planted.data, *NAMES, *SMALL)
-    assert call("profile", "crop", "--out", run, *words) == 0
-    assert call("profile", "features", "--out", run, "--network", planted.run / "network") == 0
-    assert not (run / "network").exists()
-    ours, theirs = (pd.read_parquet(home / "features.parquet") for home in (run, planted.run))
-    pd.testing.assert_frame_equal(ours, theirs)
-
-
-def test_a_network_that_sees_the_cell_alone_is_asked_so(planted, tmp_path):
-    run = tmp_path / "run"
-    words = ("--data", planted.data, *NAMES, *SMALL)
-    assert call("profile", "crop", "--out", run, *words) == 0
-    assert call("profile", "train", "--out", run, "--remedy", "mask", "--epochs", 1) == 0
-    assert call("profile", "features", "--out", run) == 0
-    net, card = load_network(run / "network")
-    assert card["trained"]["remedy"] == "mask"
-    cells = cells_of(run)
-    rows = np.arange(0, len(cells), 17)
-    own = cells.labels(rows) == cells.own(rows)[:, None, None]
-    alone = torch.from_numpy(np.where(own[:, None], cells.images(rows), 0))
-    with torch.no_grad():
-        expected = net.maps(alone).mean((2, 3))
-    table = pd.read_parquet(run / "features.parquet")
-    values = table[feature_names(table)].iloc[rows]
-    np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-6)
-
-
-def test_volumes_are_treated_as_planes_are(tmp_path):
-    some = plates(dims=3, size=(8, 24, 24), plates=2, wells=3)
-    run = tmp_path / "run"
-    volume = {
-        "data.held_out_plates": "0",
-        "crops.size": "[8, 20, 20]",
-        "data.spacing": "[0.6, 0.3, 0.3]",
-        "profiles.least": "3",
-        "network.width": "2",
-        "train.epochs": "1",
-        "camo.controls": "0",
-        "causes.which": '["tests"]',
-        "features.pools": '["mean", "max", "masked_mean"]',
-    }
-    data = fields(tmp_path / "data", some)
-    words = ("--data", data, *NAMES, *sets(TINY | volume))
-    assert call("profile", "run", "--out", run, *words) == 0
-    assert (run / "report" / "index.html").is_file()
-    cells = cells_of(run)
-    assert (cells.size, cells.spacing) == ((8, 20, 20), (0.6, 0.3, 0.3))
-    told = read(run, "camo.json")
-    assert len(told["grid"]) == 3
-    assert min(told["grid"]) >= 4
-    assert np.load(run / "parts" / "worst" / "worst" / "maps.npy").shape[1:] == (8, 20, 20)
-    accuracy = read(run, "evaluation.json")["accuracy"]
-    assert "no cell of the part" in accuracy["held_out_plates"]["reason"]
-    assert read(run, "causes.json")["part"] == "test"
-    table = pd.read_parquet(run / "features.parquet")
-    rows = np.array([2, 11])
-    net, _ = load_network(run / "network")
-    with torch.no_grad():
-        maps = net.maps(torch.from_numpy(cells.images(rows)))
-    highest = [name for name in feature_names(table) if "_max_" in name]
-    np.testing.assert_allclose(table[highest].iloc[rows], maps.amax((2, 3, 4)), rtol=1e-4)
-    masked = [name for name in feature_names(table) if "_masked_mean_" in name]
-    assert len(masked) == len(highest)
-    assert np.isfinite(table[masked].to_numpy()).all()
-
-
-def test_fields_without_labels_are_segmented(planted, tmp_path):
-    run = tmp_path / "run"
-    made = {
-        "data.labels.kind": "segment",
-        "data.labels.channel": "nucleus",
-        "data.labels.diameter": "8",
-    }
-    words = ("--data", planted.data, *NAMES, *sets(TINY | made))
-    assert call("profile", "crop", "--out", run, *words) == 0
-    note = Run.open(run).note("crops", "P0/A01/1")
-    assert note["segmented"] is True
-    assert note["segmentation"]["tool"] == "attributome"
-    assert note["segmentation"]["diameter"] == 8
-    made = Run.open(run).array("crops", "P0/A01/1", "segmentation")
-    cells = pd.read_parquet(run / "cells.parquet")
-    assert made.max() >= cells["own"][cells["field"] == "P0/A01/1"].max()
-    assert len(pd.read_parquet(run / "cells.parquet")) >= 24
-
-
-def test_treatments_come_from_another_table_and_light_is_divided_out(planted, tmp_path):
-    table = pd.read_csv(planted.data, dtype=str)
-    about = table[["plate", "well", "treatment"]].assign(gene="G" + table["well"])
-    about.to_csv(tmp_path / "about.csv", index=False)
-    bare = planted.data.with_name("bare.csv")
-    table.drop(columns="treatment").to_csv(bare, index=False)
-    shape = tifffile.imread(next(planted.data.parent.glob("*_own.ome.tif"))).shape
-    for plate in ("P0", "P1", "P2"):
-        for channel in ("nucleus", "body"):
-            light = np.full(shape, 2.0, np.float32)
-            tifffile.imwrite(tmp_path / f"{plate}_{channel}.tif", light)
-    run = tmp_path / "run"
-    pattern = f"crops.illumination={tmp_path}/{{plate}}_{{channel}}.tif"
-    words = ("--data", bare, "--about", tmp_path / "about.csv", *NAMES, *SMALL, "--set", pattern)
-    assert call("profile", "crop", "--out", run, *words) == 0
-    cells, plain = cells_of(run), cells_of(planted.run)
-    rows = np.arange(len(plain))
-    np.testing.assert_allclose(cells.images(rows), plain.images(rows) / 2, rtol=1e-6)
-    assert cells.table["treatment"].tolist() == plain.table["treatment"].tolist()
-    assert set(cells.table["gene"]) == {*about["gene"]}
-
-
-def test_features_are_written_as_the_tree_of_jump(planted, again):
-    run = again()
-    forms = 'features.forms=["parquet","workspace_dl"]'
-    assert call("profile", "features", "--out", run, "--set", forms) == 0
-    table = pd.read_parquet(run / "features.parquet")
-    mark = read_about(run / "features.parquet")["weights_sha256"][:12]
-    home = run / "workspace_dl" / "embeddings" / mark / "profile"
-    found = sorted(home.rglob("embedding.parquet"))
-    assert len(found) == table["Metadata_field"].nunique()
-    assert home / "P0" / "A01" / "1" / "embedding.parquet" in found
-    whole = pd.concat([pd.read_parquet(path) for path in found], ignore_index=True)
-    order = table.sort_values(["Metadata_plate", "Metadata_well"], kind="stable")
-    pd.testing.assert_frame_equal(whole, order.reset_index(drop=True))
