@@ -1,0 +1,1 @@
+"""The figure page: every figure of the studies of some runs, with its caption."""
