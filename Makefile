@@ -18,11 +18,11 @@ FEW := $(shell [ "$$(getconf _NPROCESSORS_ONLN)" -le 2 ] && echo OMP_NUM_THREADS
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 .PHONY: help demo test check format format-check lint types contracts docs bench bench-peers forms planted \
-  real-jump real-blood real-mirna real-yeast real-camo slow real browser clean
+  real-jump real-jump-studies real-blood real-mirna real-yeast real-camo slow real browser clean
 .DEFAULT_GOAL := help
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 
 demo: $(READY) ## explain a planted in silico labelling model, end to end, into runs/demo
 	$(FEW) $(BIN)/attributome demo
@@ -59,6 +59,9 @@ forms: $(READY) ## compare soft and hard forms of masks, into benchmarks/forms.j
 
 real-jump: $(READY) ## the main job on real bright-field images, into runs/jump
 	$(FEW) $(BIN)/python examples/real_jump.py
+
+real-jump-studies: $(READY) ## every study of two virtual stainings of eight fields, into runs/studies
+	OMP_NUM_THREADS=1 $(BIN)/python examples/real_jump_studies.py
 
 real-blood: $(READY) ## what a classifier of blood cells uses: cell or background, into runs/blood
 	$(FEW) $(BIN)/python examples/real_blood.py

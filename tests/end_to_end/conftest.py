@@ -5,6 +5,7 @@ import pytest
 
 from end_to_end.jobs import TINY, call, edit, plant
 from end_to_end.profile_data import NAMES, SMALL, VERBS, fields, plates
+from end_to_end.study_runs import make_runs
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +32,12 @@ def again(finished, tmp_path):
         return run
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def small_runs(tmp_path_factory):
+    """Finished runs by name: nuclei-1 and nuclei-2 (one predictor, cross-fitted), and other."""
+    return make_runs(tmp_path_factory.mktemp("small"))
 
 
 @pytest.fixture(scope="session")
