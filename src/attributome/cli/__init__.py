@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import typer
 
-from attributome.cli import benchmarking, fcgr, inpaint, looking, profile, running
+from attributome.cli import benchmarking, data, fcgr, inpaint, looking, profile, running, study
 from attributome.cli.speaking import STOPPED, complain
 from attributome.core.errors import Refusal
 
@@ -45,6 +45,8 @@ benchmark.command("planted")(benchmarking.planted)
 app.add_typer(fcgr.app, name="fcgr")
 app.add_typer(inpaint.app, name="inpaint")
 app.add_typer(profile.app, name="profile")
+app.add_typer(data.app, name="data")
+app.command("study")(study.study)
 train.command("predictor")(running.train_predictor)
 train.command("masks")(running.train_masks)
 

@@ -3,7 +3,8 @@
 Two sets of its public bucket: `aics/pipeline_integrated_cell`, whole fields of one tagged structure
 each (Roberts et al. 2017), and `aics/hipsc_single_cell_image_dataset`, single cells (Viana et al.
 2023). Both begin with a `metadata.csv`, from which fields or cells are chosen by the gene of the
-structure; each becomes one OME-TIFF of seven channels (`allen_stacks.CHANNELS`) in uint16.
+structure; each becomes one OME-TIFF or OME-Zarr of seven channels (`allen_stacks.CHANNELS`) in
+uint16.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from attributome.core.errors import DataError, UsageError
-from attributome.core.files import read_json, sha256, write_json, write_text
+from attributome.core.files import sha256, write_text
 from attributome.data.sources.allen_stacks import (
     CELL_FILES,
     CHANNELS,
@@ -29,9 +30,10 @@ from attributome.data.sources.allen_stacks import (
 )
 from attributome.data.sources.allen_tables import GENES, Chosen, report_of, write_tables
 from attributome.data.sources.s3 import download, find_objects
-from attributome.data.tiff import write_tiff
+from attributome.data.sources.stack_files import Format, note_settings, suffix_of, write_stack
 
 ENDPOINT = "https://allencell.s3.amazonaws.com"
+TERMS = "Allen Institute for Cell Science, https://www.allencell.org/terms-of-use.html"
 LICENCE = """\
 These images are of the Allen Institute for Cell Science, {endpoint}/{prefix}
 
@@ -89,6 +91,7 @@ def build_allen(
     only_metadata: bool = False,
     override: bool = False,
     manifest_sha256: str | None = None,
+    format: Format = "tiff",
     z_step: float | None = None,
     z_ratio: float | None = None,
     pixel_size: Size | None = None,
@@ -107,9 +110,10 @@ def build_allen(
 
     Of fields, the first of each well is taken; of cells, those that are not in `without_stage`;
     of these the first `images_per_organelle` (the originals: 200 fields, 100 cells). Written are
-    `<organelle>/<organelle>_<i>.ome.tif`, `<organelle>/<organelle>.csv` with the archive's columns
-    of the images that are there, `images.csv` of them all, for `open_images`, and `failed.csv`.
-    With `only_metadata`, tables of what would be made and no images.
+    `<organelle>/<organelle>_<i>.ome.tif` (or `.ome.zarr`, by `format`),
+    `<organelle>/<organelle>.csv` with the archive's columns of the images that are there,
+    `images.csv` of them all, for `open_images`, and `failed.csv`. With `only_metadata`, tables of
+    what would be made and no images.
 
     `metadata.csv` must have `manifest_sha256`; without one, that of the first call is noted in
     `source.json`, and another is refused later. What is there is kept, and refused if it was made
@@ -120,24 +124,26 @@ def build_allen(
     """
     most = images_per_organelle
     _check(kind, organelles, most, z_step, z_ratio, pixel_size, masked, dilate)
+    suffix = suffix_of(format)
     made: dict[str, Any] = {"z_step": z_step}
     if kind == "cells":
         made = {"z_ratio": z_ratio, "masked": masked, "dilate": dilate}
     made |= {"pixel_size": pixel_size}
     settings = made | {"pixel_size": [*pixel_size] if pixel_size else None}
     settings |= {"without_stage": without_stage} if kind == "cells" else {}
+    settings |= {"format": format}
     spec = KINDS[kind]
     terms: dict[str, Any] = {"tries": tries, "timeout": timeout, "wait": wait, "seed": seed}
     terms |= {"threads": threads}
     note = LICENCE.format(endpoint=endpoint, prefix=spec.prefix, cite=spec.cite)
     write_text(folder / "LICENCE.txt", note)
     metadata = _metadata(folder, endpoint, spec, manifest_sha256, terms)
-    _same(folder / SETTINGS, {"kind": kind, "metadata": sha256(metadata)}, override=False)
+    note_settings(folder / SETTINGS, {"kind": kind, "metadata": sha256(metadata)}, override=False)
     for name in organelles:
-        _same(folder / name / SETTINGS, settings, override=override)
+        note_settings(folder / name / SETTINGS, settings, override=override)
     table = _table(metadata, spec, {GENES[name] for name in organelles})
     images = [
-        Chosen(organelle=name, number=number, row=row)
+        Chosen(organelle=name, number=number, row=row, suffix=suffix)
         for name in organelles
         for number, row in enumerate(select(table, name, kind, most, without_stage=without_stage))
     ]
@@ -263,22 +269,10 @@ def _made(
     try:
         files = _files(image, KINDS[kind], got, reasons)
         stack, size = make(image.row, files, read=read, **words)
-        write_tiff(folder / image.path, stack, CHANNELS, size)
+        write_stack(folder / image.path, stack, CHANNELS, size)
     except DataError as error:
         return "failed", str(error)
     return "made", ""
-
-
-def _same(path: Path, settings: Mapping[str, Any], *, override: bool) -> None:
-    """Note how a folder is made, or refuse to mix what was made otherwise."""
-    known = read_json(path) if path.exists() else {}
-    other = [name for name, value in known.items() if settings.get(name) != value]
-    if other and not override:
-        told = ", ".join(f"{name} {known[name]} and not {settings.get(name)}" for name in other)
-        raise UsageError(f"{path.parent} was made with {told}; give another folder")
-    for old in path.parent.glob("*.ome.tif") if other else ():
-        old.unlink()  # before the note says that they are made as the new ones
-    write_json(path, dict(settings))
 
 
 def _table(path: Path, spec: Kind, genes: set[str]) -> pd.DataFrame:

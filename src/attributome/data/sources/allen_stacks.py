@@ -82,7 +82,7 @@ def field_stack(
         labels, _ = read(files[column])
         place = column.replace("ReadPath", "ChannelIndex")
         planes.append(_channel(labels, row, place, files[column]))
-    stack = _stacked(planes, files["SourceReadPath"])
+    stack = stacked(planes, files["SourceReadPath"])
     if z_step is None:
         return stack, size
     return respaced(stack, z_step / size[0]), (z_step, *size[1:])
@@ -133,7 +133,7 @@ def cell_stack(
     parts += [_named(raw, names, "crop_raw", name)[slices] for name in CHANNELS[1:STAINS]]
     parts += [_named(labels, names, "crop_seg", name)[slices] for name in CHANNELS[STAINS:6]]
     parts.append(_channel(structure, row, "", files["struct_seg_path"])[window])
-    stack = _stacked(parts, files["fov_path"])
+    stack = stacked(parts, files["fov_path"])
     if masked:
         inside = stack[MEMBRANE_SEGMENTATION] > 0
         if dilate > 1:
@@ -173,7 +173,7 @@ def _matching(crop: tuple[int, int], ratio: float, depth: int) -> tuple[np.ndarr
 
 def _row_size(row: Cells) -> Size | None:
     """Micrometres per pixel as a row of fields has them."""
-    values = [_number(row.get(f"PixelScale{axis}")) for axis in "ZYX"]
+    values = [number_in(row.get(f"PixelScale{axis}")) for axis in "ZYX"]
     if any(value is None or value <= 0 for value in values):
         return None
     return tuple(value for value in values if value is not None)  # type: ignore[return-value]
@@ -229,7 +229,7 @@ def _named(
 
 def _channel(array: np.ndarray, row: Cells, column: str, path: Path) -> np.ndarray:
     """The channel that a column numbers from 0; without a number, the only one."""
-    number = _number(row.get(column))
+    number = number_in(row.get(column))
     if number is None and len(array) == 1:
         number = 0.0
     if number is None or number != int(number) or not 0 <= number < len(array):
@@ -240,14 +240,15 @@ def _channel(array: np.ndarray, row: Cells, column: str, path: Path) -> np.ndarr
     return channel
 
 
-def _number(value: object) -> float | None:
+def number_in(value: object) -> float | None:
+    """The number from 0 that a cell of a table holds, or None."""
     if value is None or not re.fullmatch(r"\s*[0-9]+(\.[0-9]*)?([eE]-?[0-9]+)?\s*", str(value)):
         return None
     number = float(str(value))
     return number if math.isfinite(number) else None
 
 
-def _stacked(planes: Sequence[np.ndarray], path: Path) -> UInt16[np.ndarray, "c z y x"]:
+def stacked(planes: Sequence[np.ndarray], path: Path) -> UInt16[np.ndarray, "c z y x"]:
     """Channels of one shape, all whole numbers that uint16 holds."""
     shapes = {plane.shape for plane in planes}
     if len(shapes) > 1:

@@ -1,5 +1,6 @@
 """Which images of the Allen archive a folder has, and what the archive says of them."""
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from attributome.core.errors import UsageError
 from attributome.core.files import write_text
 
 GENES: Mapping[str, str] = {
@@ -30,11 +32,23 @@ class Chosen:
     organelle: str
     number: int
     row: Mapping[str, Any]
+    suffix: str
 
     @property
     def path(self) -> str:
         """Where the image is, or will be, in its folder."""
-        return f"{self.organelle}/{self.organelle}_{self.number}.ome.tif"
+        return f"{self.organelle}/{self.organelle}_{self.number}{self.suffix}"
+
+
+def organelle_named(name: str) -> str:
+    """The organelle that a name of the gene map says: of it, or of its gene."""
+    both = {key: key for key in GENES} | {gene: key for key, gene in GENES.items()}
+    if name in both:
+        return both[name]
+    plain = {key.casefold(): key for key in both}
+    near = [plain[k] for k in difflib.get_close_matches(name.casefold(), plain, n=3, cutoff=0.4)]
+    hint = f"did you mean {' or '.join(near)}" if near else f"there are {', '.join(GENES)}"
+    raise UsageError(f"no organelle and no gene of the archive is named {name!r}; {hint}")
 
 
 def write_tables(
@@ -66,7 +80,7 @@ def write_tables(
 def _shown(image: Chosen) -> dict[str, Any]:
     """The row of an image in the table of its organelle."""
     name = Path(image.path).name
-    row = {"id": name.removesuffix(".ome.tif"), "image": name, "organelle": image.organelle}
+    row = {"id": name.removesuffix(image.suffix), "image": name, "organelle": image.organelle}
     row |= {"label": str([*GENES].index(image.organelle))}
     row |= {f"archive_{k}" if _taken(k) else k: v for k, v in image.row.items()}
     return row | {"combined_image_storage_path": image.path}

@@ -6,11 +6,11 @@ archive only regular files with the names that are expected are taken.
 
 import tarfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -23,6 +23,8 @@ CIFAR10 = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 CIFAR10_SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
 CIFAR10C = "https://zenodo.org/records/2535967/files/CIFAR-10-C.tar?download=1"
 CIFAR10C_SHA256 = "c72763e101c723b7c507b96205f7e938912a5d587376173b825850cf3cb876a7"
+TERMS10 = "Alex Krizhevsky, who states no licence, https://www.cs.toronto.edu/~kriz/cifar.html"
+TERMS10C = "Dan Hendrycks and Thomas Dietterich, CC BY 4.0, https://zenodo.org/records/2535967"
 LICENCE = """\
 CIFAR-10 is of Alex Krizhevsky, https://www.cs.toronto.edu/~kriz/cifar.html, who states no licence
 and asks to cite Learning Multiple Layers of Features from Tiny Images (2009). CIFAR-10-C is of Dan
@@ -66,10 +68,13 @@ def fetch_cifar10(
     tries: int = 5,
     timeout: float = 30.0,
     wait: float = 1.0,
+    progress: Callable[[int, int | None], object] | None = None,
 ) -> Path:
     """Fetch CIFAR-10 and unpack it to `cifar-10-batches-bin` in `folder`; it is also returned."""
     names = (*TRAIN, *TEST)
-    return _fetched(folder, "cifar-10-batches-bin", names, url, checksum, tries, timeout, wait)
+    terms: dict[str, Any] = {"tries": tries, "timeout": timeout, "wait": wait}
+    terms |= {"progress": progress}
+    return _fetched(folder, "cifar-10-batches-bin", names, url, checksum, terms)
 
 
 def fetch_cifar10c(
@@ -80,10 +85,13 @@ def fetch_cifar10c(
     tries: int = 5,
     timeout: float = 30.0,
     wait: float = 1.0,
+    progress: Callable[[int, int | None], object] | None = None,
 ) -> Path:
     """Fetch CIFAR-10-C (2.9 GB) and unpack it to `CIFAR-10-C` in `folder`; it is also returned."""
     names = (*(f"{name}.npy" for name in CORRUPTIONS), "labels.npy")
-    return _fetched(folder, "CIFAR-10-C", names, url, checksum, tries, timeout, wait)
+    terms: dict[str, Any] = {"tries": tries, "timeout": timeout, "wait": wait}
+    terms |= {"progress": progress}
+    return _fetched(folder, "CIFAR-10-C", names, url, checksum, terms)
 
 
 def read_cifar10(folder: Path, part: Literal["train", "test"]) -> Labelled:
@@ -157,17 +165,15 @@ def _fetched(
     names: tuple[str, ...],
     url: str,
     checksum: str,
-    tries: int,
-    timeout: float,
-    wait: float,
+    terms: Mapping[str, Any],
 ) -> Path:
     """The folder with all the files of an archive, which is fetched if one is missing."""
     home = folder / inner
     if all((home / name).exists() for name in names):
         return home
     archive = folder / url.partition("?")[0].rpartition("/")[2]
-    fetch(url, archive, checksum=checksum, tries=tries, timeout=timeout, wait=wait)
     write_text(folder / "LICENCE.txt", LICENCE)
+    fetch(url, archive, checksum=checksum, **terms)
     unpack(archive, {f"{inner}/{name}": home / name for name in names})
     return home
 

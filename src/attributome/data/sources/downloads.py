@@ -81,6 +81,7 @@ def fetch(
     limit: int = LIMIT,
     pace: Callable[[], float] | None = None,
     stop: threading.Event | None = None,
+    progress: Callable[[int, int | None], object] | None = None,
 ) -> Path:
     """Fetch `url` to `path`, unless it is there; `checksum` is a SHA-256, `expected` its bytes.
 
@@ -88,7 +89,8 @@ def fetch(
     in a row brought nothing new, after `wait` seconds times 2, 4, 8 … with a jitter from `seed`,
     or as long as Retry-After says. `timeout` is in seconds without a byte, `limit` the bytes that
     are accepted; `pace` says before each request how many seconds to wait; a `stop` that is set
-    ends the download, and its partial file stays for the next time.
+    ends the download, and its partial file stays for the next time. `progress(bytes, all)` is
+    called as they come; all is None where nobody says it.
 
     Raises `UsageError` for what is no address, `DiskError` where it cannot be written, and
     `DataError` for every other answer, or a file (also one that is there) with other contents
@@ -117,6 +119,7 @@ def fetch(
                         timeout=timeout,
                         limit=limit,
                         stop=stop,
+                        progress=progress,
                     )
                     fault = _fault(part, checksum, expected)
                     if fault:
@@ -305,6 +308,7 @@ def _receive(
     timeout: float,
     limit: int,
     stop: threading.Event,
+    progress: Callable[[int, int | None], object] | None,
 ) -> bool:
     """One request, from where the partial file ends; whether that was not its beginning."""
     size = _size(handle)
@@ -339,6 +343,8 @@ def _receive(
                 handle.truncate(0)
                 raise DataError(f"{url} has more than {most} bytes")
             handle.write(block)
+            if progress is not None:
+                progress(size, total)
             _pause(stop, 0.0, url)
     handle.flush()
     whole = total if total is not None else expected

@@ -18,6 +18,7 @@ from attributome.data.sources.s3 import download, find_objects, list_objects, sp
 
 ENDPOINT = "https://cellpainting-gallery.s3.amazonaws.com"
 BUCKET = "cellpainting-gallery"
+TERMS = "Cell Painting Gallery, CC0 1.0, https://registry.opendata.aws/cellpainting-gallery"
 LICENCE = """\
 These images are of the Cell Painting Gallery, {endpoint}
 

@@ -6,7 +6,7 @@ Neither a name of a channel nor a pixel size stands in the stacks.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from attributome.data.axes import check_size
 from attributome.data.images import MAX_BYTES, find
 from attributome.data.manifest import Manifest
 from attributome.data.sources.allen_stacks import CHANNELS
+from attributome.data.sources.stack_files import note_settings
 from attributome.data.tables import Row, bare_name, read_table
 from attributome.data.tiff import write_tiff
 
@@ -29,6 +30,13 @@ CHANNEL_COLUMNS = (
     *("channel_signal", "channel_target", "channel_dna", "channel_membrane"),
     *("membrane_seg", "structure_seg"),
 )
+TERMS = "Ben Nedava et al. 2026 and the Allen Institute for Cell Science; see the Zenodo record"
+LICENCE = """\
+These stacks were made from images of the Allen Institute for Cell Science, which states its terms
+at https://www.allencell.org/terms-of-use.html, by the authors of the mask interpreter (Ben Nedava
+et al. 2026, https://zenodo.org/records/18590674). This note was written by a program and is not the
+licence: check what the record states before you use, change or pass on what is in this folder.
+"""
 AXES = "CZYX"
 NOTHING = -1.0
 """What the scripts wrote for a score that they could not have."""
@@ -129,20 +137,29 @@ def convert_list(
     folder: Path,
     was: str = PLACEHOLDER,
     pixel_size: tuple[float, float, float] | None = None,
+    override: bool = False,
+    progress: Callable[[int, int], object] | None = None,
 ) -> pd.DataFrame:
     """Write the stacks of a list to `out` as OME-TIFF in uint16, with names, and `images.csv`.
 
-    The table (also returned) has `id`, `image`, `label` where the list has it, and `overflowed`,
-    the pixels that float16 lost. `pixel_size` (z, y, x; micrometres) is written where it is known:
-    the scripts' own 0.086 is an assumption.
+    What is there is kept, and refused if it has another pixel size, unless `override` makes it
+    again; `progress(stacks, all)`. The table (also returned) has `id`, `image`, `label` where the
+    list has it, and `overflowed`, the pixels that float16 lost. `pixel_size` (z, y, x; micrometres)
+    is written where it is known: the scripts' own 0.086 is an assumption.
     """
     table = read_list(path, folder=folder, was=was)
     rows: list[dict[str, object]] = []
-    for cells in table.to_dict("records"):
+    write_text(out / "LICENCE.txt", LICENCE)
+    settings = {"pixel_size": [*pixel_size] if pixel_size else None}
+    note_settings(out / "source.json", settings, override=override)
+    for number, cells in enumerate(table.to_dict("records"), start=1):
         row = _row(cells, folder)
         image = f"{row.id}.ome.tif"
         stack, lost = read_stack(Path(str(cells["path_tiff"])))
-        write_tiff(out / image, stack, CHANNELS, pixel_size)
+        if override or not (out / image).exists():
+            write_tiff(out / image, stack, CHANNELS, pixel_size)
+        if progress is not None:
+            progress(number, len(table))
         label = {"label": cells["label"]} if "label" in cells else {}
         rows.append({"id": row.id, "image": image, **label, "overflowed": lost})
     made = pd.DataFrame(rows)

@@ -7,7 +7,7 @@ As Recursion packs it: `metadata.csv`, a row for each site of a well, and an ima
 import re
 import zipfile
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,16 @@ from attributome.data.tables import read_table
 CHANNELS = ("nuclei", "endoplasmic_reticulum", "actin", "nucleoli", "mitochondria", "golgi")
 """What the stains w1 to w6 show."""
 
+ARCHIVES = (
+    "https://storage.googleapis.com/rxrx/rxrx1/rxrx1-metadata.zip",
+    "https://storage.googleapis.com/rxrx/rxrx1/rxrx1-images.zip",
+)
+"""Where Recursion has the table, and the images (47 GB)."""
+
+LARGEST = 2**36
+"""Bytes of the largest archive that is fetched."""
+
+TERMS = "Recursion, CC BY-NC-SA 4.0 (not for commercial use), https://www.rxrx.ai/rxrx1"
 LICENCE = """\
 RxRx1 is of Recursion, https://www.rxrx.ai/rxrx1, as CC BY-NC-SA 4.0: for other than commercial use,
 and what is made of it carries the same licence. Cite Sypetkowski et al., RxRx1: A Dataset for
@@ -36,7 +46,11 @@ _MEMBER = re.compile(
 
 
 def unpack_rxrx1(
-    archives: Sequence[Path], folder: Path, *, experiments: Collection[str] | None = None
+    archives: Sequence[Path],
+    folder: Path,
+    *,
+    experiments: Collection[str] | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> int:
     """Write the table and the images of the archives (zip) to `folder`; the files that are new.
 
@@ -48,7 +62,10 @@ def unpack_rxrx1(
     for archive in archives:
         try:
             with zipfile.ZipFile(archive) as packed:
-                for member in packed.infolist():
+                members = packed.infolist()
+                for number, member in enumerate(members, start=1):
+                    if progress is not None:
+                        progress(number, len(members))
                     found = _MEMBER(member.filename)
                     if found is None or member.is_dir():
                         continue
