@@ -33,11 +33,17 @@ class Data(Section):
     inputs: tuple[Channel, ...] = Field((), description="channels the predictor sees; () is all")
     targets: tuple[Channel, ...] = Field((), description="channels it predicts")
     axes: str = Field("", description="axes of files that do not say, such as CYX")
-    normalise: Literal["zscore", "percentile", "none"] = "zscore"
+    normalise: Literal["zscore", "percentile", "none", "training"] = Field(
+        "zscore",
+        description="each field by itself; training: all by mean and spread of the training ones",
+    )
     group: str = Field("", description="column whose groups (well, plate) are never split")
     split: dict[str, Share] = Field(
         {"train": 0.5, "validate": 0.1, "calibrate": 0.2, "test": 0.2},
         description="shares of the groups; a column named split in the table goes first",
+    )
+    most: dict[str, Pixels] = Field(
+        {}, description="at most so many fields of a part, drawn by the seed, as {test = 500}"
     )
     root: str = Field("", description="folder that the paths in a table must stay in")
 
@@ -51,6 +57,7 @@ class Training(Section):
     steps: int = Field(50, ge=1, description="batches per epoch")
     batch: int = Field(8, ge=1)
     patch: tuple[Pixels, ...] = Field((128, 128), description="pixels per axis of a training patch")
+    augment: bool = Field(True, description="flip training patches, and turn them by quarters")
     patience: int | None = Field(None, ge=1, description="epochs without gain before stopping")
     minutes: float | None = Field(None, gt=0, description="stop after this many minutes")
 
@@ -62,8 +69,11 @@ class PredictorJob(Training):
     factory: str = Field("", description="module:function that builds the network for weights")
     kwargs: dict[str, Any] = Field({}, description="keywords of that function")
     task: Literal["image", "regression", "classification"] = "image"
-    network: str = Field("", description="unet or cnn; empty is what suits the task")
+    network: str = Field("", description="unet, cnn, vgg or resnet; empty is what suits the task")
     features: Widths = Field((16, 16, 32, 64, 128, 16), description="widths of the U-Net")
+    sizes: dict[str, Pixels] = Field(
+        {}, description="of cnn, vgg or resnet: {width = 16}, of vgg depth, too"
+    )
     classes: int = Field(2, ge=2, description="number of classes of a classifier")
 
 
@@ -187,13 +197,10 @@ def checked(kind: type[AnyJob], values: Mapping[str, Any], where: str) -> AnyJob
         raise UsageError(f"{where}: {_sentence(kind, error)}") from error
 
 
-def example(job: Job) -> str:
-    """A job as commented TOML that `read_job` reads back to the same."""
+def example(job: Section) -> str:
+    """A job of any kind as commented TOML that `read_as` reads back to the same."""
     lines = ["# A job of attributome. Every key may be left out; unknown keys are refused.", ""]
-    for name in Job.model_fields:
-        value = getattr(job, name)
-        if not isinstance(value, Section):
-            lines.append(f"{name} = {_toml(value)}")
+    lines += list(_rows(job))
     for name, value in job:
         if isinstance(value, Section):
             lines += ["", f"# {type(value).__doc__}", f"[{name}]"]
@@ -201,7 +208,7 @@ def example(job: Job) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_example(path: Path, job: Job) -> None:
+def write_example(path: Path, job: Section) -> None:
     """Write `example(job)`, never over a file that is there."""
     if path.exists():
         raise UsageError(f"{path} exists already; name another file")
@@ -211,20 +218,23 @@ def write_example(path: Path, job: Job) -> None:
 def _rows(section: Section) -> Iterable[str]:
     for key, field in type(section).model_fields.items():
         value = getattr(section, key)
+        if isinstance(value, Section):
+            continue
         says = f"  # {field.description}" if field.description else ""
         # TOML has no null: what is not set is shown, but commented out
-        yield f"# {key} ={says}" if value is None else f"{key} = {_toml(value)}{says}"
+        yield f"# {key} ={says}" if value is None else f"{key} = {as_toml(value)}{says}"
 
 
-def _toml(value: object) -> str:
+def as_toml(value: object) -> str:
+    """A value as TOML writes it on one line."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_toml(k)} = {_toml(v)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(f"{as_toml(k)} = {as_toml(v)}" for k, v in value.items()) + "}"
     if isinstance(value, (tuple, list)):
-        return "[" + ", ".join(map(_toml, value)) + "]"
+        return "[" + ", ".join(map(as_toml, value)) + "]"
     return repr(value)
 
 

@@ -67,6 +67,17 @@ class Manifest(Sequence):
         return replace(self, rows=tuple(self.rows[i] for i in indices))
 
     @property
+    def dims(self) -> int:
+        """2 or 3, from the metadata of the first image."""
+        return len(probe_image(self.rows[0].images[0][1], axes=self.axes)[0]) - 1
+
+    def sources(self) -> Iterator[tuple[str, Sequence[Path]]]:
+        """What makes it these samples and no others: every id with its files."""
+        for row in self.rows:
+            named = [path for _, path in row.images] + [row.target, row.regions]
+            yield row.id, [path for path in named if isinstance(path, Path)]
+
+    @property
     def table(self) -> pd.DataFrame:
         """One row per sample: id, files and metadata."""
         return pd.DataFrame([row.cells() for row in self.rows])

@@ -36,7 +36,7 @@ def fit_masks(
     plan: Plan,
     batches: Callable[[int], Iterable[Images | tuple[Images, Tensor]]],
     steps: int,
-    validation: Sequence[Images],
+    validation: Sequence[Tensor],
     compute: Compute,
     seed: int = 0,
     starts: int = 8,
@@ -112,7 +112,7 @@ def _held_out(
     model: Predictor,
     target: Target,
     goal: Objective,
-    validation: Sequence[Images],
+    validation: Sequence[Tensor],
 ) -> dict[float, float]:
     """Mean agreement over held-out images when the top share of each is kept, per mask size."""
     scores: dict[float, list[Tensor]] = {size: [] for size in SIZES}

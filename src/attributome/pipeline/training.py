@@ -1,7 +1,7 @@
 """The verbs that train: the predictor, and the mask generator with its two knobs."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,11 @@ from attributome.pipeline.work import Subject, Work, subject
 from attributome.predictors.card import Card
 from attributome.predictors.fit import fit_predictor
 from attributome.predictors.load import build, save_predictor
+from attributome.predictors.networks import NETWORKS
 
 MOST_VOXELS = 2**20
+TOGETHER = 256
+"""Small images that are asked together."""
 
 
 def train_predictor(work: Work) -> Path:
@@ -58,9 +61,9 @@ def train_predictor(work: Work) -> Path:
             net,
             batches=lambda epoch: _pairs(work, asked, cache, epoch),
             steps=asked.steps,
-            validation=lambda: _held_out(work, asked),
+            validation=lambda: held_out(work, asked, together=asked.task != "image"),
             task=asked.task,
-            plan=_plan(asked),
+            plan=plan_of(asked),
             compute=work.compute,
             folder=folder,
             identity=work.run.asked,
@@ -79,20 +82,10 @@ def train_masks(work: Work) -> Path:
     study = subject(work)
     goal = objective(work, study)
     asked, dims = work.job.masks, study.inspection.dims
-    condition = "prediction" if study.inspection.output == "image" else "gradient"
-    extra = study.inspection.outputs if condition == "prediction" else 1
     if (folder / "generator.json").is_file():
         generator = load_generator(folder, predictor=study.mark)
     else:
-        design = Design(
-            channels=study.inspection.channels + extra,
-            dims=dims,
-            condition=condition,
-            predictor=study.mark,
-            features=asked.features,
-            grain=asked.grain,
-        )
-        generator = generator_for(design, seed=work.job.seed)
+        generator = generator_for(design_for(work, study), seed=work.job.seed)
         cache = work.fields.cache("train")
         with work.timed("train_masks") as progress:
             fit_masks(
@@ -100,10 +93,13 @@ def train_masks(work: Work) -> Path:
                 study.model,
                 study.target,
                 goal=goal,
-                plan=_plan(asked),
-                batches=lambda epoch: _images(work, asked, cache, epoch),
+                plan=plan_of(asked),
+                batches=lambda epoch: images(work, asked, cache, epoch),
                 steps=asked.steps,
-                validation=[work.compute.move(x) for x, _ in _held_out(work, asked)],
+                validation=[
+                    work.compute.move(x)
+                    for x, _ in held_out(work, asked, together=study.inspection.output != "image")
+                ],
                 compute=work.compute,
                 seed=work.job.seed,
                 starts=asked.starts,
@@ -133,11 +129,27 @@ def objective(work: Work, study: Subject) -> Objective:
     return Objective(**{**{f: getattr(preset, f) for f in preset.__slots__}, **changes})
 
 
+def design_for(work: Work, study: Subject) -> Design:
+    """What the job's generator is made of, for the predictor under study."""
+    asked, seen = work.job.masks, study.inspection
+    condition = "prediction" if seen.output == "image" else "gradient"
+    extra = seen.outputs if condition == "prediction" else 1
+    return Design(
+        channels=seen.channels + extra,
+        dims=seen.dims,
+        condition=condition,
+        predictor=study.mark,
+        features=asked.features,
+        grain=asked.grain,
+    )
+
+
 def _ready(work: Work, generator: Generator, dims: int) -> Generator:
     return work.compute.place(generator, dims).eval()
 
 
-def _plan(asked: Training) -> Plan:
+def plan_of(asked: Training) -> Plan:
+    """How long and how fast a section of the job trains."""
     names = ("lr", "weight_decay", "epochs", "patience", "minutes")
     return Plan(**{name: getattr(asked, name) for name in names})
 
@@ -146,20 +158,24 @@ def _card(work: Work, channels: int, outputs: int, dims: int) -> Card:
     asked, fields = work.job.predictor, work.fields
     first = fields.load(fields.part("train")[0]).sample
     network = asked.network or ("unet" if asked.task == "image" else "cnn")
+    if network == "resnet" and asked.task == "classification":
+        raise UsageError(
+            "predictor.network resnet answers with numbers from 0 to 1, which are no scores of "
+            "classes: use vgg or cnn for classification"
+        )
     if network == "unet":
         kwargs: dict[str, Any] = {"channels_out": outputs, "features": list(asked.features)}
-        factory = "attributome.predictors.networks:unet"
     else:
         kwargs = {"outputs": asked.classes if asked.task == "classification" else outputs}
-        factory = "attributome.predictors.networks:small_cnn"
     return Card(
-        factory=factory,
-        kwargs={"channels_in": channels, "dims": dims, **kwargs},
+        factory=f"attributome.predictors.networks:{NETWORKS[network].__name__}",
+        kwargs={**asked.sizes, "channels_in": channels, "dims": dims, **kwargs},
         task=asked.task,
         dims=2 if dims == 2 else 3,
         inputs=first.channels,
         outputs=first.target_channels,
         normalise=fields.data.normalise,
+        input_scaling=fields.scaling.to_dict() if fields.scaling else None,
         target_scaling=_mean_scaling(fields) if asked.task == "image" else None,
         pixel_size=first.pixel_size,
     )
@@ -169,7 +185,7 @@ def _mean_scaling(fields: Fields) -> dict[str, Any]:
     """The target's scaling averaged over training fields: what a prediction is worth in counts."""
     all_of = [fields.target_scaling(fields.load(name).sample) for name in fields.part("train")]
     return Scaling(
-        kind=fields.data.normalise,
+        kind=all_of[0].kind,
         center=tuple(np.mean([s.center for s in all_of], axis=0).tolist()),
         scale=tuple(np.mean([s.scale for s in all_of], axis=0).tolist()),
     ).to_dict()
@@ -184,10 +200,12 @@ def _patches(work: Work, asked: Training, cache: FieldCache, epoch: int) -> Iter
         steps=asked.steps,
         seed=work.job.seed,
         epoch=epoch,
+        flips=asked.augment,
+        rotations=asked.augment,
     )
 
 
-def _images(work: Work, asked: Training, cache: FieldCache, epoch: int) -> Iterator[Tensor]:
+def images(work: Work, asked: Training, cache: FieldCache, epoch: int) -> Iterator[Tensor]:
     """Patches without their targets, on the device."""
     for x, _ in _patches(work, asked, cache, epoch):
         yield work.compute.move(torch.from_numpy(x))
@@ -203,8 +221,31 @@ def _pairs(
         yield torch.from_numpy(x), _labels(work, torch.from_numpy(y))
 
 
-def _held_out(work: Work, asked: Training) -> Iterator[tuple[Tensor, Tensor]]:
-    """Validation fields whole, or their middle where a field is too large for one pass."""
+def held_out(
+    work: Work, asked: Training, *, together: bool = False
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Validation fields whole, or their middle where a field is too large for one pass.
+
+    `together` puts fields of one size into batches, for predictors of numbers and classes: one
+    number has no correlation, so a mask of a regressor cannot be judged field by field.
+    """
+    fields = _each_held_out(work, asked)
+    return _batched(fields) if together else fields
+
+
+def _batched(pairs: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    kept: list[tuple[Tensor, Tensor]] = []
+    for x, y in pairs:
+        full = len(kept) * x.numel() >= MOST_VOXELS or len(kept) >= TOGETHER
+        if kept and (full or (x.shape, y.shape) != (kept[0][0].shape, kept[0][1].shape)):
+            yield torch.cat([a for a, _ in kept]), torch.cat([b for _, b in kept])
+            kept = []
+        kept.append((x, y))
+    if kept:
+        yield torch.cat([a for a, _ in kept]), torch.cat([b for _, b in kept])
+
+
+def _each_held_out(work: Work, asked: Training) -> Iterator[tuple[Tensor, Tensor]]:
     for name in work.fields.part("validate"):
         field = work.fields.load(name)
         box = middle(field.x.shape[2:], asked.patch)

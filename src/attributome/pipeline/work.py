@@ -16,9 +16,10 @@ from attributome.core.errors import DataError, UsageError
 from attributome.core.files import read_json
 from attributome.core.targets import Output, OutputSum, TopProbability
 from attributome.core.types import Progress, Target, silent
+from attributome.data.intensity import Scaling
 from attributome.pipeline.checking import check
 from attributome.pipeline.fields import Fields, fingerprint, open_fields
-from attributome.predictors.card import Card
+from attributome.predictors.card import Card, read_card
 from attributome.predictors.inspect import Inspection, inspect_predictor
 from attributome.predictors.load import fingerprint as predictor_fingerprint
 from attributome.predictors.load import load_predictor
@@ -105,7 +106,7 @@ def begin(
     """Open the data and the run; a run that was asked for other things is refused."""
     if not job.data.source:
         raise UsageError("no images are named: give data.source in the job, or --images")
-    fields = open_fields(job.data, job.seed)
+    fields = open_fields(job.data, job.seed, scaling=trained_with(job.predictor.source))
     check(job, fields)
     source = job.predictor.source
     asked = {
@@ -125,6 +126,13 @@ def _forget_a_slip(out: Path, asked: dict[str, Any]) -> None:
     asked_before = out / "run.json"
     if asked_before.is_file() and not under_way(out) and read_json(asked_before) != asked:
         asked_before.unlink()
+
+
+def trained_with(source: str) -> Scaling | None:
+    """What a predictor from elsewhere had its images normalised by, where its card says so."""
+    card = Path(source) / "predictor.json"
+    told = read_card(card).input_scaling if source and card.is_file() else None
+    return Scaling.from_dict(told) if told else None
 
 
 def under_way(out: Path) -> bool:

@@ -20,7 +20,8 @@ class Card:
     """How to build a predictor and what to feed it.
 
     `task`, `dims`, `inputs` and `outputs` are empty where nobody said: a program from elsewhere
-    brings no card. `target_scaling` turns its outputs back into the units of the target.
+    brings no card. `input_scaling` is what images are normalised by, where it is that of the
+    training images ("training"); `target_scaling` turns outputs back into the units of the target.
     """
 
     factory: str = ""
@@ -29,7 +30,8 @@ class Card:
     dims: Literal[2, 3] | None = None
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
-    normalise: Literal["zscore", "percentile", "none"] = "none"
+    normalise: Literal["zscore", "percentile", "none", "training"] = "none"
+    input_scaling: Mapping[str, Any] | None = None
     target_scaling: Mapping[str, Any] | None = None
     pixel_size: tuple[float, ...] | None = None
     weights_sha256: str = ""

@@ -17,7 +17,7 @@ from attributome.pipeline.explaining import learned_mask
 from attributome.pipeline.fields import fingerprint, open_fields
 from attributome.pipeline.study.job import StudyJob, named_runs
 from attributome.pipeline.training import objective
-from attributome.pipeline.work import Bars, Subject, Work, quiet, subject, unheard
+from attributome.pipeline.work import Bars, Subject, Work, quiet, subject, trained_with, unheard
 from attributome.store import Run
 
 
@@ -148,7 +148,7 @@ def open_run(
         raise DataError(
             f"{root} has no finished masks: `attributome run --out {root}` goes on with it"
         )
-    fields = open_fields(job.data, job.seed)
+    fields = open_fields(job.data, job.seed, scaling=trained_with(job.predictor.source))
     if fingerprint(fields.manifest) != run.asked["data"]["sha256"]:
         raise DataError(f"the images of {root} are not those that it was made with")
     work = Work(job=job, run=run, fields=fields, compute=compute, trust=trust, bars=bars, tell=tell)
