@@ -1,10 +1,8 @@
 """The head that claims how wrong a prediction is: it learns, keeps its promises, sees shifts."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from scipy import ndimage
 from torch import nn
 
 from attributome.core.arrays import pearson, top_share
@@ -15,6 +13,7 @@ from attributome.core.seeds import rng, seed_of
 from attributome.core.targets import Weighted
 from attributome.core.training import Plan
 from attributome.data.planted import planted
+from attributome.data.shifted import in_spreads, shifted_fields
 from attributome.predictors.confidence import (
     Judged,
     claimed_error,
@@ -200,35 +199,18 @@ def test_a_constant_channel_is_refused():
 # A planted shift: one small predictor, trained on fields as they should be, meets wells that were
 # blurred, noisy, brighter with less contrast, or of a cell type with larger nuclei.
 
-KINDS = ("none", "blur", "noise", "intensity", "new cell type")
-SIZE, WELLS = (64, 64), 120
+SIZE, WELLS = (64, 64), {"train": 60, "validate": 20, "test": 40}
 
 
-def scaled(sample):
-    """In the units of the fields that the predictor was trained on, whatever the field."""
-    return (sample.image - 19584) / 480, (sample.target - 1405) / 2800
-
-
-def shifted(sample, kind, level, draw):
-    image, truth = scaled(sample)
-    if kind == "blur":
-        image = ndimage.gaussian_filter(image, (0, 2 * level, 2 * level))
-    elif kind == "noise":
-        image = image + 2 * level * draw.standard_normal(image.shape)
-    elif kind == "intensity":
-        image = image * (1 - 0.8 * level) + 2 * level
-    elif kind == "new cell type":
-        n = round(SIZE[0] * (1 - 0.5 * level))
-        grow = (1, SIZE[0] / n, SIZE[1] / n)
-        image, truth = (ndimage.zoom(one[:, :n, :n], grow, order=1) for one in (image, truth))
-    return np.asarray(image, np.float32), np.asarray(truth, np.float32)
+def target_of(sample):
+    return (sample.target - 1405) / 2800
 
 
 def small_predictor():
     torch.manual_seed(0)
     layers = [nn.Conv2d(1, 8, 5, padding=2), nn.ReLU(), nn.Conv2d(8, 8, 5, padding=2), nn.ReLU()]
     net = nn.Sequential(*layers, nn.Conv2d(8, 8, 5, padding=2), nn.ReLU(), nn.Conv2d(8, 1, 1))
-    pairs = [scaled(one) for one in planted(fields=32, size=SIZE, seed=7)]
+    pairs = [(in_spreads(one), target_of(one)) for one in planted(fields=32, size=SIZE, seed=7)]
     x, y = (torch.from_numpy(np.stack(one)).float() for one in zip(*pairs, strict=True))
     fit_predictor(
         net, batches=lambda _: [(x[i : i + 4], y[i : i + 4]) for i in range(0, 28, 4)], steps=7,
@@ -249,17 +231,15 @@ def masked(net, x, field):
 def shift_experiment():
     """Fields of 120 wells, each with its shift: the table and what a head sees of each field."""
     net = small_predictor()
-    rows, samples = [], []
-    for i, sample in enumerate(planted(fields=2 * WELLS, size=SIZE, seed=0)):
-        well = i // 2
-        draw = rng(1, "shift", well)
-        kind, level = KINDS[draw.integers(len(KINDS))], draw.uniform(0.2, 1)
-        image, truth = shifted(sample, kind, level, rng(1, "noise", i))
-        out, mask, efficacy = masked(net, torch.from_numpy(image)[None], i)
-        samples.append(judged(out[0].numpy(), mask[0].numpy(), truth, unit=f"w{well}"))
-        split = "train" if well < 60 else "validate" if well < 80 else "test"
-        rows.append({"well": f"w{well}", "kind": kind, "split": split, "efficacy": efficacy})
-    return pd.DataFrame(rows).assign(error=[one.error for one in samples]), samples
+    fields = shifted_fields(wells=WELLS, size=SIZE, seed=0)
+    samples, efficacies = [], []
+    for i, sample in enumerate(fields):
+        out, mask, efficacy = masked(net, torch.from_numpy(in_spreads(sample))[None], i)
+        truth, well = target_of(sample), sample.meta["well"]
+        samples.append(judged(out[0].numpy(), mask[0].numpy(), truth, unit=well))
+        efficacies.append(efficacy)
+    errors = [one.error for one in samples]
+    return fields.table().assign(efficacy=efficacies, error=errors), samples
 
 
 def test_confidence_ranks_fields_of_new_wells_under_planted_shifts():
@@ -271,7 +251,7 @@ def test_confidence_ranks_fields_of_new_wells_under_planted_shifts():
     fit_confidence(head, samples, parts, plan=plan, compute=CPU)
     claims = [claimed_error(head, samples[i].inputs, compute=CPU) for i in parts["test"]]
     judge = {"unit": "well", "claims": "error"}
-    found = judge_confidence(test.assign(score=claims), **judge, by="kind", draws=500).scores
+    found = judge_confidence(test.assign(score=claims), **judge, by="shift", draws=500).scores
     everywhere, within = found.iloc[0], found.iloc[-1]
     assert (everywhere["n"], everywhere["units"]) == (80, 40)
     assert everywhere["spearman"] >= 0.6

@@ -33,15 +33,44 @@ class Compute:
         return on_device if layout is None else on_device.contiguous(memory_format=layout)
 
     def place(self, net: Net, dims: int) -> Net:
-        """A network on the device, channels last; compiled in place where that was asked."""
+        """A network on the device, channels last; compiled in place where that was asked.
+
+        On a CPU, strided 1x1 convolutions stay contiguous and take their input so: see `skips`.
+        """
         net.to(self.device)
         layout = {2: torch.channels_last, 3: torch.channels_last_3d}[dims]
+        guarded = skips(net) if self.device.split(":")[0] == "cpu" else []
+        for conv in guarded:
+            if _contiguous not in conv._forward_pre_hooks.values():
+                conv.register_forward_pre_hook(_contiguous)
         for weight in (*net.parameters(), *net.buffers()):
             if weight.ndim == dims + 2:
                 weight.data = weight.data.contiguous(memory_format=layout)
+        for conv in guarded:  # `contiguous` takes both formats of a 1x1 weight for the same
+            conv.weight.data = conv.weight.data.clone(memory_format=torch.contiguous_format)
         if self.compile and not isinstance(net, torch.jit.ScriptModule):
             net.compile()
         return net
+
+
+def skips(net: nn.Module) -> list[nn.Conv2d | nn.Conv3d]:
+    """Convolutions of kernel 1 with a stride, as on the shortcuts of a ResNet.
+
+    Channels last, the weight gradient of one with 2 to 6 input channels writes beyond its memory on
+    CPUs with AVX2 and no AVX-512 (PyTorch 2.13, oneDNN): the process dies at that place or later.
+    It takes the format of its input as well as that of its weights, so both must be contiguous.
+    """
+    return [
+        layer
+        for layer in net.modules()
+        if isinstance(layer, nn.Conv2d | nn.Conv3d)
+        and max(layer.kernel_size) == 1
+        and max(layer.stride) > 1
+    ]
+
+
+def _contiguous(_conv: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(x.contiguous() for x in inputs)
 
 
 def choose(device: str = "auto", precision: Precision = "auto", compile: bool = False) -> Compute:

@@ -37,12 +37,14 @@ class Judged:
     """A prediction whose error is known; `judged` makes one.
 
     `inputs` `(c, *s)` is what the head sees and `error` is 1 - |PCC| of all of it. `unit` names
-    what is independent, such as the well. A cell with its surroundings is one as well.
+    what is independent, such as the well. A cell with its surroundings is one as well (see
+    `cell_confidence.py`): its error is NaN where it is undefined, and `id` says which cell it is.
     """
 
     inputs: Float[np.ndarray, "c *s"]
     error: float
     unit: str
+    id: str = ""
 
 
 def judged(
@@ -101,8 +103,8 @@ class ConfidenceHead(nn.Module):
 class Residual(nn.Module):
     """Two convolutions and a way around them, which averages where it halves (He et al. 2019).
 
-    The usual way around is a 1x1 convolution with a stride. With few channels, channels last, the
-    backward pass of that one was seen to corrupt the memory of a CPU (PyTorch 2.13).
+    The usual way around is a 1x1 convolution with a stride, which looks at one pixel in four. With
+    few channels, channels last, its backward pass corrupts memory on some CPUs (`core/compute.py`).
     """
 
     def __init__(self, before: int, after: int, dims: int, stride: int) -> None:
