@@ -121,6 +121,14 @@ class Run:
         tables = [pd.read_parquet(path) for path in paths if path.is_file()]
         return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
+    def unit_table(self, stage: str, unit: str, name: str) -> pd.DataFrame:
+        """One table of one part."""
+        path = self._part(stage, unit) / f"{name}.parquet"
+        try:
+            return pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise DataError(f"cannot read {path}: {error}") from error
+
     def explanations(self, stage: str = "explain") -> Iterator[Explanation]:
         """Every map of a stage, in a stable order."""
         for unit in self.units(stage):

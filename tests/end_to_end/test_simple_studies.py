@@ -162,9 +162,9 @@ def test_a_run_that_is_not_finished_or_whose_images_changed_is_refused(
         open_studies(StudyJob(), tmp_path / "c", compute=Compute())
     with pytest.raises(UsageError, match="names no run"):
         open_studies(StudyJob(runs=("dna=",)), tmp_path / "d", compute=Compute())
-    studies = opened(small_runs, tmp_path / "e", unit="donor")
     with pytest.raises(UsageError, match="no column 'donor'"):
-        studies.unit(*studies.fields()[0])
+        opened(small_runs, tmp_path / "e", unit="donor")
+    assert not (tmp_path / "e").exists()
 
 
 def test_a_folder_of_studies_of_other_runs_is_refused(small_runs: Runs, tmp_path: Path):

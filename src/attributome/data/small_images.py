@@ -170,7 +170,9 @@ def _cifar10(folder: Path) -> SmallImages:
     table = pd.DataFrame({"id": ids, "split": split, "class": [CLASSES[i] for i in labels]})
 
     def read(place: int) -> Sample:
-        return _coloured(ids[place], images[place], int(labels[place]), {})
+        # the number by which CIFAR-10-C knows a test image, too
+        known: Meta = {"image": place - many} if place >= many else {}
+        return _coloured(ids[place], images[place], int(labels[place]), known)
 
     files = tuple(folder / name for name in (*TRAIN, *TEST))
     return _whole(table, read, files)

@@ -30,9 +30,10 @@ def parquet_of(
         if more is not None:
             there = parquet.read_schema(path).names
             wanted = [name for name in dict.fromkeys((*needed, *more)) if name in there]
-        return whole(pd.read_parquet(path, columns=wanted), needed, path.stem, path)
+        table = pd.read_parquet(path, columns=wanted)
     except (OSError, ValueError) as error:  # pyarrow derives its errors from these
         raise DataError(f"cannot read {path}: {error}") from error
+    return whole(table, needed, path.stem, path)
 
 
 def csv_of(path: Path, needed: Sequence[str], *, text: bool = True) -> pd.DataFrame:

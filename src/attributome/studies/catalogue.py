@@ -83,4 +83,9 @@ CATALOGUE: dict[str, Entry] = {
         "Can a second network say how wrong a prediction is, where no truth is known?",
         "target images",
     ),
+    "correctness": Entry(
+        "Right answers",
+        "Is a classifier right where its mask says so?",
+        "classifiers",
+    ),
 }

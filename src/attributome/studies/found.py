@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+POOLED = "all predictors"
+"""What the mean over predictors is called where a study gives one beside each of them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Found:

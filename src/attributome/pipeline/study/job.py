@@ -48,9 +48,23 @@ class Regions(Section):
         "beyond", description="beyond (signature minus segmentation), or one drawn by flags"
     )
     labels: str = Field("", description="column with a label image; empty: the target segmented")
-    erode: int = Field(11, description="pixels of the square of one erosion step")
-    steps: int = Field(3, ge=0)
+    diameter: float = Field(
+        40, gt=0, description="pixels across an object, where the target is segmented"
+    )
     smallest: int = Field(100, ge=0, description="objects with fewer pixels are dropped")
+    close: int = Field(3, ge=1, description="pixels of the square that closes gaps of beyond")
+    first: int = Field(7, ge=1, description="pixels of the square that erodes beyond at the start")
+    erode: int = Field(11, ge=1, description="pixels of the square of one erosion step")
+    steps: int = Field(3, ge=0)
+    placements: int = Field(5, ge=1, description="places elsewhere that a region is moved to")
+    cells: int = Field(8, ge=0, description="cells of a field that are judged one by one; 0: none")
+    around: int = Field(32, ge=1, description="pixels around a cell that its own image holds")
+    dilate: int = Field(
+        17, ge=1, description="pixels of the square that widens labels to the weights of a PCC"
+    )
+    methods: dict[str, dict[str, Any]] = Field(
+        {}, description="methods that explain the output inside the region alone"
+    )
 
 
 class Spatial(Section):
@@ -58,6 +72,7 @@ class Spatial(Section):
 
     window: int = Field(32, ge=2)
     step: int = Field(16, ge=1)
+    depth: int = Field(1, ge=1, description="planes of a window, where fields have depth")
 
 
 class Dremi(Section):
@@ -65,6 +80,7 @@ class Dremi(Section):
 
     of: Literal["windows", "fields"] = "windows"
     estimator: Literal["knn", "kde"] = "knn"
+    draws: int = Field(199, ge=19, description="permutations of whole units that chance is of")
 
 
 class Ablation(Section):
@@ -73,10 +89,14 @@ class Ablation(Section):
     agreement: tuple[float, ...] = (0.0, 6.0)
     fidelity: tuple[float, ...] = (0.0, 1.0)
     size: tuple[float, ...] = (0.0, 1.0)
-    preset: str = "published_image"
+    grid: bool = Field(
+        False, description="every combination; false: one weight at a time around the preset"
+    )
+    preset: str = Field("", description="empty: the published one of the predictor's task")
+    runs: Literal["first", "all"] = Field("first", description="for which runs masks are trained")
     epochs: int = Field(4, ge=1)
     steps: int = Field(25, ge=1)
-    seeds: int = Field(1, ge=1)
+    seeds: int = Field(1, ge=1, description="trainings of each setting")
 
 
 class Gallery(Section):
@@ -93,6 +113,16 @@ class Confidence(Section):
     epochs: int = Field(10, ge=1)
     steps: int = Field(20, ge=1)
     patch: int = Field(64, ge=8, description="pixels of a patch that the head is trained on")
+    patches: int = Field(64, ge=1, description="patches of a field, of those that tile it")
+
+
+class Correctness(Section):
+    """Whether a classifier is right where its mask says so."""
+
+    data: tuple[str, ...] = Field(
+        (), description="further folders of images, such as CIFAR-10-C, all of them for testing"
+    )
+    most: int = Field(2000, ge=1, description="images of each part, corruption and severity")
 
 
 class StudyJob(Section):
@@ -115,6 +145,7 @@ class StudyJob(Section):
     ablation: Ablation = Ablation()
     gallery: Gallery = Gallery()
     confidence: Confidence = Confidence()
+    correctness: Correctness = Correctness()
 
 
 def read_job(path: Path | None, changes: Mapping[str, Any] | None = None) -> StudyJob:

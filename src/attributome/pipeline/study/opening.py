@@ -121,9 +121,13 @@ def open_studies(
         "job": job.model_dump(mode="json", include={"name", "seed", "split", "unit"}),
         "runs": [_mark(one) for one in opened],
     }
-    run = Run.begin(out, asked)
-    run.save("options", job.model_dump(mode="json"))
-    return Studies(job=job, run=run, opened=opened, bars=bars, tell=tell)
+    # what cannot be must not bind the folder that the corrected command names again
+    studies = Studies(job=job, run=Run(out), opened=opened, bars=bars, tell=tell)
+    for pair in studies.fields():
+        studies.unit(*pair)
+    Run.begin(out, asked)
+    studies.run.save("options", job.model_dump(mode="json"))
+    return studies
 
 
 def open_run(
@@ -185,7 +189,7 @@ def _mark(one: Opened) -> dict[str, Any]:
     weights = one.root / "masks" / "generator.safetensors"
     return {
         "name": one.name,
-        "root": str(one.root),
+        "root": str(one.root.resolve()),
         "predictor": one.study.mark,
         "masks": sha256(weights) if weights.is_file() else None,
         "choices": digest(read_json(one.root / "choices.json")),

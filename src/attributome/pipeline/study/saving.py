@@ -9,9 +9,11 @@ import pandas as pd
 
 from attributome.core.files import make_folder, plain, read_json, write_json, write_whole
 from attributome.pipeline.study.opening import Studies
-from attributome.studies.found import Found
+from attributome.studies.found import POOLED, Found
 
 FOLDER = "studies"
+OPTIONS = {"perturbations": "groups"}
+"""Sections of the job whose options a study of another name takes."""
 
 
 def save(studies: Studies, name: str, found: Found, *, command: str) -> Path:
@@ -30,7 +32,7 @@ def save(studies: Studies, name: str, found: Found, *, command: str) -> Path:
         "test": found.test,
         "words": list(found.words),
         "command": command,
-        "options": studies.job.model_dump(mode="json").get(name, {}),
+        "options": studies.job.model_dump(mode="json").get(OPTIONS.get(name, name), {}),
         "tables": sorted(found.tables),
         "arrays": sorted(found.arrays),
     }
@@ -39,10 +41,16 @@ def save(studies: Studies, name: str, found: Found, *, command: str) -> Path:
 
 
 def sum_up(studies: Studies) -> dict[str, Any]:
-    """Write `summary.json`: the numbers of every study that was done, by its name."""
+    """Write `summary.json`: the numbers of every study that was done, by its name.
+
+    `method_comparison` stands by itself, too: method to noised volume to mean efficacy, the mean
+    over predictors where there are several.
+    """
     root = studies.run.root
     told = [read_json(path) for path in sorted((root / FOLDER).glob("*/found.json"))]
     summary: dict[str, Any] = {one["study"]: one["numbers"] for one in told}
+    if curves := (summary.get("methods") or {}).get("method_comparison"):
+        summary["method_comparison"] = curves.get(POOLED) or next(iter(curves.values()))
     write_json(root / "summary.json", summary)
     return summary
 

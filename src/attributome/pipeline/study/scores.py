@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from attributome.core.errors import DataError
+from attributome.core.errors import UsageError
 from attributome.pipeline.study.looked import look
 from attributome.pipeline.study.measuring import Rows, measured
 from attributome.pipeline.study.opening import Opened, Studies
@@ -16,11 +16,11 @@ NO_TEST = "intervals of the mean over units (Student); nothing is tested"
 def scores(studies: Studies) -> Found:
     """Correlation of prediction and truth, field by field.
 
-    Raises `DataError` where no field has a target image.
+    Raises `UsageError` where no field has a target image.
     """
     table = _looked(studies).dropna(subset="pcc").reset_index(drop=True)
     if table.empty:
-        raise DataError("no field has a target image, so that no prediction can be scored")
+        raise UsageError("no field has a target image, so that no prediction can be scored")
     return _told(table[["predictor", "field", "unit", "pcc"]], "pcc", "correlation with the truth")
 
 
