@@ -104,7 +104,7 @@ def add_own(run):
         run.root, "confidence_planted", {}, title="Claimed error on planted shifts",
         question="Does it rank fields by their error?", figures=planted,
     )  # fmt: skip
-    other = tell(run.root, "correctness", {"rows": fields(3)})
+    other = tell(run.root, "own_study", {"rows": fields(3)})
     with styled():
         for home, key in ((folder, "mixed"), (other, "by_class")):
             figure, axes = canvas(2.0)
@@ -174,7 +174,7 @@ def test_the_first_sentence_ends_where_another_begins():
 def test_the_contents_name_every_question_with_the_first_sentence(page):
     contents = re.findall(r'<li><a href="#(.+?)">(.*?)</a><span>(.*?)</span>', page)
     assert [one[0] for one in contents] == [
-        "study-scores", "study-threshold", "study-confidence_planted", "study-correctness"
+        "study-scores", "study-threshold", "study-confidence_planted", "study-own_study"
     ]  # fmt: skip
     assert contents[0][1:] == (CATALOGUE["scores"].question, "nuclei: correlation 0.75.")
     assert all(f'<section id="{one[0]}"' in page for one in contents)
@@ -202,8 +202,8 @@ def test_studies_of_ones_own_are_shown_with_their_figures(page):
     assert "Does it rank fields by their error?" in planted
     assert "Claimed error. <b>n</b>" in planted
     assert "../studies/confidence_planted/mixed.svg" in planted
-    assert "../studies/correctness/by_class.png" in section(page, "study-correctness")
-    assert 'id="study-correctness-title">Correctness<' in page
+    assert "../studies/own_study/by_class.png" in section(page, "study-own_study")
+    assert 'id="study-own_study-title">Own study<' in page
 
 
 def test_nothing_comes_from_outside_and_every_link_leads_somewhere(page, path):
@@ -246,10 +246,10 @@ def test_a_short_table_is_open_and_a_long_one_unfolds_and_is_cut(tmp_path):
 def test_a_figure_that_is_too_large_for_a_page_is_shown_as_png(tmp_path):
     run = folder_of_studies(tmp_path / "s")
     add_own(run)
-    svg = run.root / "studies" / "correctness" / "by_class.svg"
+    svg = run.root / "studies" / "own_study" / "by_class.svg"
     svg.write_text(svg.read_text(encoding="utf-8") + " " * LARGEST, encoding="utf-8")
     page = build_study(run).read_text(encoding="utf-8")
-    assert 'src="data:image/png;base64,' in section(page, "study-correctness")
+    assert 'src="data:image/png;base64,' in section(page, "study-own_study")
     assert len(page) < LARGEST
 
 
@@ -286,7 +286,7 @@ def lose_words(run):
 
 def spoil_figure(run):
     add_own(run)
-    (run.root / "studies" / "correctness" / "by_class.svg").write_text("<html></html>")
+    (run.root / "studies" / "own_study" / "by_class.svg").write_text("<html></html>")
 
 
 @pytest.mark.parametrize(
