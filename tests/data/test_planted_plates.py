@@ -81,6 +81,14 @@ def test_the_mean_light_of_a_cell_is_the_same_under_all_treatments():
     assert means.max() / means.min() < 1.12
 
 
+def test_cells_are_as_large_as_asked(dims):
+    shares = []
+    for size in (1.0, 0.7):
+        own = planted_plates(dims=dims, **SMALL, cell_size=size).labels == 1
+        shares.append(own.reshape(len(own), -1).mean(1))
+    assert np.median(shares[1] / shares[0]) == pytest.approx(0.7**dims, rel=0.1)
+
+
 def test_neighbours_do_not_respond_unless_asked_to():
     given = {**SMALL, "noise": 0, "effect": 2.0}
     plain, treated = planted_plates(**given), planted_plates(**given, neighbours="treated")
@@ -124,6 +132,8 @@ def test_plates_differ_in_light_as_much_as_asked():
         {"cells": 0},
         {"wells": 25},
         {"noise": -1.0},
+        {"cell_size": 0.4},
+        {"cell_size": 1.1},
     ],
     ids=str,
 )

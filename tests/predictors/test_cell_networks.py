@@ -103,6 +103,36 @@ def test_weights_are_drawn_by_the_seed_and_nothing_else():
     assert not torch.equal(a, c)
 
 
+@pytest.mark.parametrize("size", [(24, 24), (8, 24, 24)], ids=str)
+def test_a_quiet_network_is_another_start_of_the_same_network(size):
+    loud, quiet = (
+        cell_network(1, 2, size=size, kind="small", width=4, quiet=by, dropout=0.0)
+        for by in (0.0, 1.5)
+    )
+    differ = {n for n, w in quiet.state_dict().items() if not torch.equal(w, loud.state_dict()[n])}
+    assert differ == {"body.10.bias"}
+    assert torch.equal(quiet.body[10].bias, torch.full((16,), -1.5))
+    loud.load_state_dict(quiet.state_dict())
+    x = torch.randn(2, 1, *size)
+    assert torch.equal(loud(x), quiet(x))
+
+
+def test_a_quiet_network_is_silent_where_nothing_is_to_be_seen():
+    draw = torch.Generator().manual_seed(0)
+    x = 0.1 * torch.randn(8, 1, 12, 32, 32, generator=draw)
+    x[..., 4:8, 12:20, 12:20] += 2 * torch.rand(8, 1, 4, 8, 8, generator=draw)
+    far, levels = torch.ones(12, 16, 16, dtype=torch.bool), []
+    far[2:10, 4:12, 4:12] = False
+    for quiet in (0.0, 1.0):
+        net = cell_network(1, 2, size=(12, 32, 32), kind="small", cam_cells=12, quiet=quiet).train()
+        with torch.no_grad():
+            maps = net.maps(x)
+        assert net.grid == (12, 16, 16)
+        levels.append(maps[..., far].mean() / maps[..., ~far].mean())
+        assert maps[..., ~far].mean() > 0.05
+    assert levels[1] < levels[0] / 3
+
+
 def test_channels_are_scaled_by_what_is_kept_with_the_weights():
     net = cell_network(2, 2, size=(16, 16), kind="small")
     net.scale.set(torch.tensor([1.0, 2.0]), torch.tensor([0.5, 4.0]))
@@ -125,6 +155,8 @@ def test_channels_are_scaled_by_what_is_kept_with_the_weights():
         {"version": "b9"},
         {"kind": "resnet", "version": "7"},
         {"dropout": 1.0},
+        {"kind": "small", "quiet": -1.0},
+        {"kind": "resnet", "quiet": 1.0},
     ],
     ids=str,
 )

@@ -48,13 +48,14 @@ class PlantedPlates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Look:
-    """How a well looks: its treatment's pattern, its medium, its light."""
+    """How a well looks: its treatment's pattern, its medium, its light, how large its cells are."""
 
     kind: str
     grain: int | None
     cue_strength: float
     effect: float
     neighbours: str
+    cell_size: float
     gains: Float[np.ndarray, " c"]
     dark: Float[np.ndarray, " c"]
     noise: float
@@ -107,6 +108,7 @@ def planted_plates(
     plate_effect: float = 1.0,
     noise: float = 1.0,
     neighbours: Literal["untreated", "treated"] = "untreated",
+    cell_size: float = 1.0,
     seed: int = 0,
 ) -> PlantedPlates:
     """Crops of `cells` cells in each of `fields` fields of `wells` wells per treatment and plate.
@@ -119,6 +121,8 @@ def planted_plates(
     pixels. `effect`, `cue_strength`, `plate_effect` (gain and background of each channel) and
     `noise` (the camera's) scale what they name. Neighbours do not respond to the treatment, so that
     nothing but the own cell tells it; with `"treated"` they do, and may rightly be looked at.
+    `cell_size` is the length of a cell, 1 for about half of the crop's; a cell then is a quarter of
+    its crop in 2-D, and 0.15 of it in 3-D.
 
     A cell is a function of its names and `seed`: more plates, wells, fields or cells leave those
     before as they were. Raises `UsageError` where a number cannot be planted.
@@ -132,6 +136,8 @@ def planted_plates(
         )
     if min(cue_strength, effect, plate_effect, noise) < 0:
         raise UsageError("an effect below 0 cannot be planted; give 0 or more")
+    if not 0.5 <= cell_size <= 1:
+        raise UsageError(f"cell_size {cell_size} cannot be planted; give 0.5 to 1")
     rows, images, labels = [], [], []
     kinds = list(PATTERNS)
     for number, (plate, well, treatment, split) in enumerate(
@@ -146,6 +152,7 @@ def planted_plates(
             cue_strength=cue_strength,
             effect=effect,
             neighbours=neighbours,
+            cell_size=cell_size,
             gains=gains,
             dark=dark,
             noise=noise,
@@ -222,12 +229,13 @@ def _crop(
 ) -> tuple[Float32[np.ndarray, "c z y x"], Int32[np.ndarray, "z y x"]]:
     """A crop with its own cell, label 1, in the middle, and none to two neighbours at its edge."""
     middle, side = (np.array(space) - 1) / 2, min(space[1:])
-    shapes = [_shape(middle + draw.uniform(-0.5, 0.5, 3), side, space, draw)]
+    large = look.cell_size
+    shapes = [_shape(middle + draw.uniform(-0.5, 0.5, 3), side, space, large, draw)]
     for turn in range(int(draw.integers(0, 3))):
         angle = draw.uniform(0, np.pi) + turn * np.pi
         far = side * draw.uniform(0.56, 0.64)
         away = far * np.array([0, np.sin(angle), np.cos(angle)])
-        shapes.append(_shape(middle + away, side, space, draw))
+        shapes.append(_shape(middle + away, side, space, large, draw))
     return _picture(space, shapes, look, draw)
 
 
@@ -257,15 +265,19 @@ def _picture(
 
 
 def _shape(
-    center: Float[np.ndarray, "3"], side: int, space: Space, draw: np.random.Generator
+    center: Float[np.ndarray, "3"],
+    side: int,
+    space: Space,
+    large: float,
+    draw: np.random.Generator,
 ) -> Shape:
     return Shape(
         center=(float(center[0]) if space[0] > 1 else 0.0, float(center[1]), float(center[2])),
-        radius=side * draw.uniform(0.25, 0.3),
+        radius=large * side * draw.uniform(0.25, 0.3),
         aspect=draw.uniform(1.0, 1.3),
         angle=draw.uniform(0, np.pi),
         waves=waves((2, 3), 0.1, draw),
-        half_height=max(1.0, 0.4 * space[0]),
+        half_height=max(1.0, large * 0.4 * space[0]),
     )
 
 

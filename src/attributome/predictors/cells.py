@@ -116,6 +116,7 @@ def cell_network(
     cam_cells: int = LEAST,
     version: str | None = None,
     width: int = 16,
+    quiet: float = 0.0,
     dropout: float = 0.2,
     seed: int = 0,
 ) -> CellNetwork:
@@ -125,9 +126,16 @@ def cell_network(
     later, so that the maps' voxels come near to cubes. No axis falls below `cam_cells` cells.
     `version` is b0 to b7 of EfficientNet (Tan & Le 2019, MONAI's, built for these strides and
     sizes), or 10, 18, 34 or 50 of ResNet (He et al. 2016, MONAI's);
-    `width` is that of `small`, four convolutions with batch norm, the last of one
-    voxel. Raises `UsageError` where
-    `cam_cells` is below 4 or the crop is smaller.
+    `width` is that of `small`, four convolutions with batch norm, the last of one voxel.
+
+    `quiet` is of `small` as well, and of where training starts: the last batch norm adds minus that
+    many standard deviations. At 0 half of the maps are on wherever nothing is to be seen, and what
+    training leaves there is a low level of the class activation map all over the crop; in 3-D,
+    where a cell is a small share of its crop, such a level holds much of the map. At 1 the maps
+    start near 0 where a crop is as it is in most places. Such a network is also slower to learn
+    from what fills the background.
+
+    Raises `UsageError` where `cam_cells` is below 4 or the crop is smaller.
     """
     space = tuple(int(s) for s in size)
     if kind not in STAGES:
@@ -137,13 +145,15 @@ def cell_network(
             f"size {space}, {channels} channels, {classes} classes and width {width} make no "
             f"network: two or three axes, a channel and two classes are needed"
         )
+    if quiet < 0 or (quiet and kind != "small"):
+        raise UsageError(f"quiet {quiet} for {kind!r}: 0 or more, and above 0 for small alone")
     if not 0 <= dropout < 1:
         raise UsageError(f"dropout {dropout}: a share from 0 to below 1 is needed")
     stages = choose_strides(space, STAGES[kind], spacing=spacing, cam_cells=cam_cells)
     with torch.random.fork_rng(devices=[]):  # the layers draw from the global generator only
         torch.manual_seed(seed)
         if kind == "small":
-            body, features = _small(channels, width, stages), 4 * width
+            body, features = _small(channels, width, stages, quiet), 4 * width
         elif kind == "resnet":
             body, features = _resnet(channels, len(space), version or "18", stages)
         else:
@@ -211,7 +221,7 @@ def _grid(size: tuple[int, ...], stages: Strides) -> tuple[int, ...]:
     return tuple(left)
 
 
-def _small(channels: int, width: int, stages: Strides) -> nn.Module:
+def _small(channels: int, width: int, stages: Strides, quiet: float) -> nn.Module:
     dims = len(stages[0])
     conv: Callable[..., nn.Module] = {2: nn.Conv2d, 3: nn.Conv3d}[dims]
     norm = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}[dims]
@@ -220,7 +230,10 @@ def _small(channels: int, width: int, stages: Strides) -> nn.Module:
     parts: list[nn.Module] = []
     for (before, after), stride in zip(pairwise(widths), (ones, *stages, None), strict=True):
         if stride is None:  # mixes what was seen and sees no further: maps stay where things are
-            parts += [conv(before, after, 1, bias=False), norm(after), nn.ReLU()]
+            last = norm(after)
+            if quiet:
+                nn.init.constant_(last.bias, -quiet)
+            parts += [conv(before, after, 1, bias=False), last, nn.ReLU()]
         else:
             parts += [conv(before, after, 3, stride=stride, padding=1, bias=False), norm(after)]
             parts += [nn.ReLU()]
