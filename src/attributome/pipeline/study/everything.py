@@ -61,5 +61,5 @@ def study(studies: Studies, names: Sequence[str], *, command: str) -> dict[str, 
     before = read_json(path) if path.is_file() else {}
     others = {name: why for name, why in before.items() if name not in names}
     write_json(path, others | {name: str(why) for name, why in left.items()})
-    sum_up(studies)
+    sum_up(studies.run.root)
     return left

@@ -1,5 +1,6 @@
 """What a study found, written for the page and for whoever goes on from it."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,26 @@ OPTIONS = {"perturbations": "groups"}
 
 
 def save(studies: Studies, name: str, found: Found, *, command: str) -> Path:
-    """Write `studies/<name>/`: found.json, each table as CSV and Parquet, each array."""
-    folder = studies.run.root / FOLDER / name
+    """Write what a study of the catalogue found."""
+    options = studies.job.model_dump(mode="json").get(OPTIONS.get(name, name), {})
+    return write_found(studies.run.root, name, found, command=command, options=options)
+
+
+def write_found(
+    root: Path,
+    name: str,
+    found: Found,
+    *,
+    command: str,
+    options: Mapping[str, Any],
+    about: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write `studies/<name>/`: found.json, each table as CSV and Parquet, each array.
+
+    Of a study of one's own, which the catalogue does not know, `about` may have its `title`, its
+    `question`, and its `figures`: for each file that lies there its `title`, `shows` and `bad`.
+    """
+    folder = root / FOLDER / name
     make_folder(folder)
     for key, table in found.tables.items():
         write_whole(folder / f"{key}.csv", partial(table.to_csv, index=False))
@@ -32,21 +51,21 @@ def save(studies: Studies, name: str, found: Found, *, command: str) -> Path:
         "test": found.test,
         "words": list(found.words),
         "command": command,
-        "options": studies.job.model_dump(mode="json").get(OPTIONS.get(name, name), {}),
+        "options": plain(options),
         "tables": sorted(found.tables),
         "arrays": sorted(found.arrays),
+        **(about or {}),
     }
     write_json(folder / "found.json", told)
     return folder
 
 
-def sum_up(studies: Studies) -> dict[str, Any]:
+def sum_up(root: Path) -> dict[str, Any]:
     """Write `summary.json`: the numbers of every study that was done, by its name.
 
     `method_comparison` stands by itself, too: method to noised volume to mean efficacy, the mean
     over predictors where there are several.
     """
-    root = studies.run.root
     told = [read_json(path) for path in sorted((root / FOLDER).glob("*/found.json"))]
     summary: dict[str, Any] = {one["study"]: one["numbers"] for one in told}
     if curves := (summary.get("methods") or {}).get("method_comparison"):
