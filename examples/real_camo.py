@@ -38,6 +38,7 @@ from real_camo_steps import (
     SPEED,
     VOLUMES,
     WHICH,
+    epochs_of,
     jump,
     planted,
     speed,
@@ -88,8 +89,9 @@ def jobs(data: Path, out: Path) -> dict[str, Job]:
     for dims in (3, 2):
         for seed in DIMS[dims]["seeds"]:
             for kind, how in KINDS.items():
-                settings = [DIMS[dims]["plant"], DIMS[dims]["net"], DIMS[dims]["epochs"], how]
-                minutes = 2.0 if dims == 3 else 0.3
+                epochs = epochs_of(dims, kind)
+                settings = [DIMS[dims]["plant"], DIMS[dims]["net"], epochs, how]
+                minutes = epochs / 15 if dims == 3 else 0.3
                 add(f"{dims}d-{kind}-{seed}", minutes, settings, planted, dims, kind, seed)
     for name, of in VOLUMES.items():
         add(name, 1.0, of, volume, name, data / "volumes_3d", out / "real")

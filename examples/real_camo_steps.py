@@ -57,8 +57,10 @@ DIMS: dict[int, dict[str, Any]] = {
             "cue_strength": 2.0,
         },
         "net": {"width": 8, "cam_cells": 16, "quiet": 1.0},
-        "epochs": 30,
-        "seeds": (11,),
+        "epochs": 15,
+        # at 15 these had learned no treatment yet
+        "longer": {"penalty": 30, "penalty_of_the_class": 30},
+        "seeds": (21, 22, 23),
     },
 }
 KINDS: dict[str, dict[str, Any]] = {
@@ -88,7 +90,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 WHICH = {
     "seeds": "the planted figures are of seeds that nothing was chosen on; sizes, epochs, strength "
     "of the cue and the form of the penalty were chosen on seeds 100, 101 and 102, and what the "
-    "plates are made of on seed 0; in 3-D seed 11 was seen before the last choice: cue_in_3d",
+    "plates are made of on seed 0; in 3-D also on seed 11, see cue_in_3d",
     "scored_on": "Grad-CAMO of the true class; `validate`: wells of the training plates, which "
     "also chose the kept epoch; `held_out`: a plate on which the medium tells nothing",
     "quiet_in_3d": "without it (and with an effect of 1.5 and cells of full size, a share of 0.15 "
@@ -102,9 +104,11 @@ WHICH = {
     "cue of 1.5, an effect of 1 and cells of full size were chosen first, and the cheater, with "
     "0.05, 0.12 and 0.10 on seeds 100 to 102, had 0.33 on seed 11, which is more than 0.1 above "
     "chance. So cells were made smaller and the cue 2, for which seeds 100 to 102 gave 0.02, 0.02 "
-    "and 0.01; seed 11 has thus been looked at twice",
-    "penalty_in_3d": "its accuracy is near chance in and out of the training plates: it has not "
-    "learned the treatment, and that it is not below the cheater's on held-out plates says little",
+    "and 0.01; what is told here is of seeds that came after",
+    "epochs_in_3d": "twins of 15 epochs had 0.86 and 0.94 (100, 102), of 30 epochs 0.85, 0.89 and "
+    "0.73 (100 to 102): the low level in the background grows with training that nothing needs. "
+    "Networks with a penalty have learned no treatment after 15 epochs (accuracy 0.5 on seed 11), "
+    "and after 30 all of it (100, 101), so that they are trained longer",
     "penalty": "1 - the share of |map| on the cell, of the own logit minus the mean of the others; "
     "penalty_of_the_class is 1 - Grad-CAMO as it stands, of the own logit after its ReLU: the "
     "network evades it by evidence in the background against the other classes, which that ReLU "
@@ -131,7 +135,14 @@ def planted(dims: int, kind: str, seed: int, folder: Path) -> dict[str, Any]:
     made = planted_plates(dims=dims, cue=cue, seed=seed, **given["plant"])
     crops = from_arrays(made.table, made.images, made.labels, made.own, made.channels, made.spacing)
     parts = {part: made.ids(part) for part in PARTS}
-    return trained(crops, parts, "treatment", given["net"], given["epochs"], seed, folder, how)[1]
+    epochs = epochs_of(dims, kind)
+    return trained(crops, parts, "treatment", given["net"], epochs, seed, folder, how)[1]
+
+
+def epochs_of(dims: int, kind: str) -> int:
+    """How long a network of this kind is trained."""
+    given = DIMS[dims]
+    return int(given.get("longer", {}).get(kind, given["epochs"]))
 
 
 def trained(
