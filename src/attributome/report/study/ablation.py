@@ -57,7 +57,7 @@ def _sizes(
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower right", ncols=2)
     return Drawn(
         key=f"ablation_size{key}",
-        title=f"{title}what decides the size of a mask",
+        title=f"{title}What decides the size of a mask?",
         figure=figure,
         shows=f"{SHOWS}; above after equally many steps, below at the best epoch of each setting, "
         "which may have had fewer.",
@@ -77,7 +77,7 @@ def _efficacy(
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower right", ncols=2)
     return Drawn(
         key=f"ablation_efficacy{key}",
-        title=f"{title}what decides the efficacy of a mask",
+        title=f"{title}What decides the efficacy of a mask?",
         figure=figure,
         shows=f"{SHOWS}, after equally many steps; above the soft mask, below the binary signature "
         "of exactly its size.",

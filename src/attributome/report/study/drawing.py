@@ -87,20 +87,29 @@ def hue_of(method: str) -> str:
 
 
 def strip(
-    axes: Axes, groups: Sequence[tuple[str, Sequence[float]]], label: str, *, colours: bool = True
+    axes: Axes,
+    groups: Sequence[tuple[str, Sequence[float]]],
+    label: str,
+    *,
+    colours: bool = True,
+    order: Sequence[int] | None = None,
 ) -> None:
-    """One row of dots for each group, with the quartiles behind them and the median as a bar."""
+    """One row of dots for each group, with the quartiles behind them and the median as a bar.
+
+    `order` says which colour and shape a group has, where its row does not.
+    """
     for at, (_, values) in enumerate(groups):
         kept = np.asarray(values, float)[np.isfinite(values)]
-        colour = hue(at) if colours else hue(0)
+        own = at if order is None else order[at]
+        colour = hue(own) if colours else hue(0)
         if not len(kept):
             continue
         low, middle, high = np.quantile(kept, [0.25, 0.5, 0.75])
         axes.plot([low, high], [at, at], color=colour, lw=9, alpha=0.25, solid_capstyle="round")
         spread = np.linspace(-0.16, 0.16, len(kept)) if len(kept) > 1 else np.zeros(1)
-        order = np.argsort(np.argsort(kept))
+        ranks = np.argsort(np.argsort(kept))
         axes.plot(
-            kept, at + spread[(order * 7) % len(kept)], shape(at), color=colour, ms=5, mec="white",
+            kept, at + spread[(ranks * 7) % len(kept)], shape(own), color=colour, ms=5, mec="white",
             mew=0.6,
         )  # fmt: skip
         axes.plot([middle, middle], [at - 0.28, at + 0.28], color=INK, lw=2.2)

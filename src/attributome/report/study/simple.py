@@ -63,9 +63,10 @@ def threshold(told: Told) -> list[Drawn]:
 def _dots(told: Told, of: str, label: str, shows: str, bad: str) -> Drawn:
     table = told.table("fields", "predictor", of)
     groups = [(str(n), part[of].tolist()) for n, part in table.groupby("predictor", sort=False)]
+    named = [name for name, _ in groups]  # a predictor has one colour, wherever its row stands
     groups.sort(key=lambda group: -sorted(group[1])[len(group[1]) // 2])
     figure, axes = canvas(0.9 + 0.55 * len(groups))
-    strip(axes, groups, label)
+    strip(axes, groups, label, order=[named.index(name) for name, _ in groups])
     return Drawn(key=told.name, title=told.entry.title, figure=figure, shows=shows, bad=bad)
 
 
