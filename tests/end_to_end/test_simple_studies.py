@@ -171,3 +171,20 @@ def test_a_folder_of_studies_of_other_runs_is_refused(small_runs: Runs, tmp_path
     opened(small_runs, tmp_path)
     with pytest.raises(DataError, match="differs in"):
         open_studies(StudyJob(runs=(str(small_runs["other"]),)), tmp_path, compute=Compute())
+
+
+def test_every_run_judges_all_fields_of_another_table(small_runs: Runs, tmp_path: Path):
+    table = small_runs["other"].parent / "data" / "nuclei-2.csv"
+    runs = [str(small_runs[name]) for name in ("nuclei-1", "other")]
+    studies = opened(small_runs, tmp_path / "a", runs=runs, table=str(table))
+    assert [len(studies.fields(name)) for name in studies.names] == [8, 8]
+    study(studies, ["efficacy"], command="typed")
+    same = opened(small_runs, tmp_path / "b", runs=[str(small_runs["nuclei-1"])])
+    study(same, ["efficacy"], command="typed")
+    tables = [pd.read_parquet(tmp_path / k / "studies/efficacy/fields.parquet") for k in "ab"]
+    rows = [t[t["predictor"] == "nuclei-1"].set_index("field")["efficacy"] for t in tables]
+    pd.testing.assert_series_equal(rows[0][rows[1].index], rows[1], check_exact=True)
+    blind = opened(small_runs, tmp_path / "c", runs=runs[:1], table=str(table), truth=False)
+    assert look(blind, *blind.fields()[0]).truth is None
+    with pytest.raises(UsageError, match="no field has a target"):
+        study(blind, ["scores"], command="typed")

@@ -26,6 +26,7 @@ from attributome.cli.study_flags import (
     Region,
     Runs,
     Split,
+    Table,
     Unit,
     Within,
     command_of,
@@ -50,6 +51,7 @@ def study(
     out: Out = None,
     job: JobFile = None,
     split: Split = None,
+    table: Table = None,
     unit: Unit = None,
     by: By = None,
     control: Control = None,
@@ -66,7 +68,7 @@ def study(
     Where --out holds studies already, they go on with the same runs.
     """
     given = runs or []
-    flags = {"split": split, "unit": unit, "by": by, "control": control}
+    flags = {"split": split, "table": table, "unit": unit, "by": by, "control": control}
     flags |= {"within": within, "region": region}
     changes = {KEYS[flag]: value for flag, value in flags.items() if value is not None}
     changes |= given_values(set, seed)

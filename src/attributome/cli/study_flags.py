@@ -36,6 +36,10 @@ JobFile = Annotated[Path | None, typer.Option("--job", help="A job of studies as
 Split = Annotated[
     str | None, typer.Option("--split", help="Which fields are judged: test, or all for every one.")
 ]
+Table = Annotated[
+    str | None,
+    typer.Option("--table", help="Another table of fields, all of which every run judges."),
+]
 Unit = Annotated[
     str | None, typer.Option("--unit", help="Column of what is independent, such as well.")
 ]
@@ -54,6 +58,7 @@ Region = Annotated[
 ]
 KEYS = {
     "split": "split",
+    "table": "table",
     "unit": "unit",
     "by": "groups.by",
     "control": "groups.control",

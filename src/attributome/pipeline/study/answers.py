@@ -29,6 +29,11 @@ def correctness(studies: Studies) -> Found:
     that of CIFAR-10-C, every corruption and severity is a group of its own, and an image in all its
     corruptions is one unit. Raises `UsageError` where a predictor is no classifier.
     """
+    if studies.job.table:
+        raise UsageError(
+            "correctness needs validation images, which another table does not have: name further "
+            "folders in correctness.data"
+        )
     for one in studies.opened:
         if one.study.card.task != "classification":
             raise UsageError(

@@ -74,7 +74,7 @@ def history(studies: Studies) -> list[dict[str, Any]]:
 
 def labels_of(one: Opened, name: str, asked: Regions) -> np.ndarray | None:
     """The cells of a field: of its label image, or of the target, segmented; None without both."""
-    field = one.work.fields.load(name)
+    field = one.judged.load(name)
     sample = field.sample
     if asked.labels == OF_THE_DATA:
         if sample.regions is None:
@@ -132,7 +132,7 @@ def _draw(studies: Studies, one: Opened, name: str, stage: str, unit: str) -> No
 
 def _path(one: Opened, name: str, column: str) -> Path:
     """The file that a column names for a field, inside the folder that its table may name."""
-    fields = one.work.fields
+    fields = one.judged
     table = fields.manifest.table
     if column not in table:
         raise UsageError(f"the table of {one.root} has no column {column!r}: {[*table]}")

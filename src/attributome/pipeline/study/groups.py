@@ -93,7 +93,7 @@ def with_columns(studies: Studies, table: pd.DataFrame, columns: Sequence[str]) 
     """
     if not studies.job.groups.by:
         one = studies.opened[0]
-        there = [*map(str, one.work.fields.manifest.table.columns)]
+        there = [*map(str, one.judged.manifest.table.columns)]
         raise UsageError(f"groups.by names no column; the table has: {', '.join(there)}")
     known = {
         (one.name, field): [_text(studies.meta(one, field, column)) for column in columns]

@@ -134,6 +134,10 @@ class StudyJob(Section):
         (), description="finished runs, each NAME=FOLDER or FOLDER; a name may come again"
     )
     split: str = Field("test", description="which fields are judged; all is every field")
+    table: str = Field(
+        "", description="another table of fields, all of which every run judges; empty: its own"
+    )
+    truth: bool = Field(True, description="whether that table has the target images")
     unit: str = Field("", description="column of what is independent, such as well; empty: fields")
     noise: Noise = Noise()
     threshold: Threshold = Threshold()

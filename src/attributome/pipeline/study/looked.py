@@ -34,7 +34,7 @@ class Hand:
     given: Field = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "given", self.one.work.fields.load(self.name))
+        object.__setattr__(self, "given", self.one.judged.load(self.name))
 
     @property
     def x(self) -> Tensor:
@@ -128,7 +128,7 @@ def _write(studies: Studies, one: Opened, name: str, unit: str) -> None:
         if not np.isfinite(arrays[key]).all():
             raise DataError(f"the {key} of field {name!r} by {one.root} is not finite everywhere")
     sample, y = hand.given.sample, hand.given.y
-    image = isinstance(sample.target, np.ndarray) and y is not None
+    image = studies.job.truth and isinstance(sample.target, np.ndarray) and y is not None
     if image and y is not None:
         arrays["truth"] = y[0].numpy()
     studies.run.write(

@@ -14,7 +14,7 @@ from attributome.core.types import Explainer
 from attributome.masks.objective import Objective
 from attributome.masks.signature import Per
 from attributome.pipeline.explaining import learned_mask
-from attributome.pipeline.fields import fingerprint, open_fields
+from attributome.pipeline.fields import Fields, fingerprint, open_fields
 from attributome.pipeline.study.job import StudyJob, named_runs
 from attributome.pipeline.training import objective
 from attributome.pipeline.work import Bars, Subject, Work, quiet, subject, trained_with, unheard
@@ -26,7 +26,8 @@ class Opened:
     """A predictor and its masks, as one run left them.
 
     `mask` is the generator as an explainer, `goal` holds what replaces what a mask takes away, and
-    `threshold`, with `per`, makes a map a signature.
+    `threshold`, with `per`, makes a map a signature. `judged` are the fields of the run, or those
+    of another table.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Opened:
     goal: Objective
     threshold: float
     per: Per
+    judged: Fields
 
     @property
     def root(self) -> Path:
@@ -71,7 +73,7 @@ class Studies:
         for one in self.opened:
             if name and one.name != name:
                 continue
-            for field in one.work.fields.part(self.job.split):
+            for field in one.judged.part("all" if self.job.table else self.job.split):
                 if (one.name, field) in found:
                     raise DataError(
                         f"field {field!r} is judged by two runs of {one.name!r}, {one.root} and "
@@ -93,10 +95,12 @@ class Studies:
 
     def meta(self, one: Opened, field: str, column: str) -> Any:
         """What the run's table of fields says about one of them."""
-        fields = one.work.fields
+        fields = one.judged
         table = fields.manifest.table
         if column not in table:
-            raise UsageError(f"the table of {one.root} has no column {column!r}: {[*table]}")
+            raise UsageError(
+                f"the table of {self.job.table or one.root} has no column {column!r}: {[*table]}"
+            )
         return table[column].iloc[fields.places[field]]
 
 
@@ -113,12 +117,22 @@ def open_studies(
     if not job.runs:
         raise UsageError("no run is named: give the folder of a finished run, such as runs/demo")
     opened = tuple(
-        open_run(folder, name=name, compute=compute, trust=trust, bars=bars, tell=tell)
+        open_run(
+            folder,
+            name=name,
+            compute=compute,
+            trust=trust,
+            bars=bars,
+            tell=tell,
+            table=job.table,
+            truth=job.truth,
+        )
         for name, folder in named_runs(job.runs)
     )
     asked = {
         "attributome": __version__,
-        "job": job.model_dump(mode="json", include={"name", "seed", "split", "unit"}),
+        "job": job.model_dump(mode="json", include={"name", "seed", "split", "unit", "truth"}),
+        "table": fingerprint(opened[0].judged.manifest) if job.table else None,
         "runs": [_mark(one) for one in opened],
     }
     # what cannot be must not bind the folder that the corrected command names again
@@ -138,10 +152,13 @@ def open_run(
     trust: bool = False,
     bars: Bars = quiet,
     tell: Callable[[str], None] = unheard,
+    table: str = "",
+    truth: bool = True,
 ) -> Opened:
-    """Open a run whose predictor and masks are finished.
+    """Open a run whose predictor and masks are finished, to judge its fields or those of `table`.
 
-    Raises `DataError` where it is no such run, or where its images are no longer those it had.
+    The other table has the same input channels and, with `truth`, the target channels. Raises
+    `DataError` where it is no such run, or where its images are no longer those it had.
     """
     run = Run.open(root)
     if "predictor" not in run.asked or "job" not in run.asked:
@@ -165,7 +182,17 @@ def open_run(
         goal=objective(work, study),
         threshold=float(chosen["threshold"]["value"]),
         per=chosen["threshold"]["per"],
+        judged=_elsewhere(work, table, truth) if table else fields,
     )
+
+
+def _elsewhere(work: Work, table: str, truth: bool) -> Fields:
+    """The fields of another table, normalised as those of the run; they have no parts."""
+    own = work.job.data
+    data = own.model_copy(
+        update={"source": table, "root": "", "targets": own.targets if truth else (), "most": {}}
+    )
+    return open_fields(data, work.job.seed, scaling=work.fields.scaling)
 
 
 def each_field(
