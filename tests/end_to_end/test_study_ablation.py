@@ -112,6 +112,7 @@ def test_a_killed_sweep_goes_on_and_ends_with_the_same_numbers(run, tmp_path):
     assert not halves(tmp_path / "killed")
 
 
+@pytest.mark.slow
 def test_stacks_and_several_seeds(tmp_path, tmp_path_factory):
     run = deep_run(tmp_path_factory)
     asked = {**SHORT, "epochs": 1, "steps": 1, "seeds": 2}

@@ -29,6 +29,7 @@ TINY = {
     "regions.cells": "1",
     "spatial.window": "16",
     "spatial.step": "8",
+    "dremi.draws": "19",
     "ablation.agreement": "[0.0]",
     "ablation.epochs": "1",
     "ablation.steps": "2",
