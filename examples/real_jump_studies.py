@@ -204,7 +204,9 @@ def tell_all(summary: dict[str, Any]) -> int:
         for rival in RIVALS:
             behind = [v for v in VOLUMES if not told["learned_mask"][v] > told[rival][v]]
             missed += len(behind)
-            words = f"not at {', '.join(behind)}" if behind else f"at all of {VOLUMES}"
+            words = (
+                f"not at {', '.join(behind)}" if behind else f"from {VOLUMES[0]} to {VOLUMES[-1]}"
+            )
             print(f"  {'MISSED' if behind else 'kept':6}  {stain}, above {rival}: {words}")
     rank = summary["confidence_planted"]["scores"]["supervised"]["spearman"]
     missed += rank < 0.6

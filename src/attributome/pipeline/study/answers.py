@@ -37,8 +37,7 @@ def correctness(studies: Studies) -> Found:
     for one in studies.opened:
         if one.study.card.task != "classification":
             raise UsageError(
-                f"correctness is studied of classifiers, and {one.root} is of "
-                f"{one.study.card.task or 'images'}"
+                f"correctness is studied of classifiers, and the predictor of {one.root} is none"
             )
     numbers: dict[str, Any] = {}
     words: list[str] = []
