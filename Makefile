@@ -14,8 +14,8 @@ export ATTRIBUTOME_DATA ?= ../shared/data
 # starves beside any other process
 FEW := $(shell [ "$$(getconf _NPROCESSORS_ONLN)" -le 2 ] && echo OMP_NUM_THREADS=1)
 
-# two workers, so one thread each
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+# two workers, so one thread each; whoever is done takes tests from the other
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 .PHONY: help demo test check format format-check lint types contracts docs bench bench-peers forms planted \
   real-jump real-jump-studies real-blood real-mirna real-yeast real-camo slow real browser clean

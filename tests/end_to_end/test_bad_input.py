@@ -430,8 +430,10 @@ def test_a_folder_that_cannot_be_made(finished, tmp_path, capsys):
     ("limit", "without"),
     [
         (100, ["run.json"]),
-        (12_000, ["predictor", "masks", "parts", "choices.json"]),
-        (12_000, ["masks", "parts", "choices.json"]),
+        pytest.param(
+            12_000, ["predictor", "masks", "parts", "choices.json"], marks=pytest.mark.slow
+        ),
+        pytest.param(12_000, ["masks", "parts", "choices.json"], marks=pytest.mark.slow),
         (12_000, ["parts"]),
         (3_000, ["parts/score", "parts/panel", "summary.json"]),
         (12_000, ["report"]),

@@ -29,6 +29,7 @@ def asked(tmp_path):
     return ("--checkpoint", path, "--data", table)
 
 
+@pytest.mark.slow
 def test_the_flags_of_the_upstream_write_its_tree(asked, tmp_path, capsys):
     out = tmp_path / "interpretability"
     words = ("--k", 3, "--n_samples", 1, "--n_background", 2, "--dropout", 0.1, "--output", out)

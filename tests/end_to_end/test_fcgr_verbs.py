@@ -183,6 +183,7 @@ def test_shards_give_what_one_process_gives(planted, again, capsys):
     assert (run / "trust.json").read_bytes() == (planted.run / "trust.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_training_that_was_killed_goes_on_with_the_same_bits(planted, again, tmp_path):
     run = again("parts", "network", "evaluation.json", "motifs.json", "contrasts.parquet")
     process = start("fcgr", "train", "--out", run)

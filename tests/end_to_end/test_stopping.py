@@ -22,7 +22,11 @@ UNTIL = {
 }
 
 
-@pytest.mark.parametrize("verb", UNTIL, ids=" ".join)
+@pytest.mark.parametrize(
+    "verb",
+    [pytest.param(("train", "masks"), marks=pytest.mark.slow), ("explain",)],
+    ids=["train masks", "explain"],
+)
 def test_killed_at_ten_random_moments(finished, again, tmp_path, verb):
     base = again(*UNTIL[verb], "summary.json", "comparisons.json", "provenance.json", "times")
     paths = os.pathsep.join(path for path in sys.path if path)

@@ -115,6 +115,7 @@ def test_what_was_claimed_is_kept_and_heads_are_not_trained_again(claimed, small
     assert not halves(out)
 
 
+@pytest.mark.slow
 def test_stacks(tmp_path, tmp_path_factory):
     run = deep_run(tmp_path_factory)
     asked = {**SHORT, "patches": 2, "folds": 3}

@@ -61,6 +61,7 @@ def test_a_task_that_the_targets_do_not_have(tmp_path, capsys, task, kind):
     assert "target" in said[0]
 
 
+@pytest.mark.slow
 def test_a_stack_in_windows_smaller_than_itself(tmp_path, capsys):
     table, run = plant(tmp_path / "data", fields=7, size=(16, 48, 64)), tmp_path / "run"
     changes = {

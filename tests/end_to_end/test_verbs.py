@@ -90,6 +90,7 @@ def test_three_shards_give_what_one_process_gives(finished, again):
     assert {n for n in expected if expected[n] != found.get(n)} == set()
 
 
+@pytest.mark.slow
 def test_shards_side_by_side(finished, again):
     run = again("parts/explain", *SCORED, REPORT)
     words = ("explain", finished.job, "--out", run, "--shard")
