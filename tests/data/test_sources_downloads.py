@@ -18,9 +18,8 @@ from attributome.data.sources.downloads import (
     Item,
     fetch,
     fetch_all,
-    pause,
-    slots,
 )
+from attributome.data.sources.pacing import pause, slots
 from data.atlas_server import Atlas
 
 BODY = random.Random(0).randbytes(300_000)

@@ -2,7 +2,6 @@
 
 import json
 import re
-import resource
 import shutil
 import warnings
 
@@ -424,33 +423,3 @@ def test_a_folder_that_cannot_be_made(finished, tmp_path, capsys):
     assert said == f"cannot make the folder {out}: Not a directory"
     said = refused(capsys, tmp_path, "init", out / "job.toml", code=3)
     assert said == f"cannot make the folder {out}: Not a directory"
-
-
-@pytest.mark.parametrize(
-    ("limit", "without"),
-    [
-        (100, ["run.json"]),
-        pytest.param(
-            12_000, ["predictor", "masks", "parts", "choices.json"], marks=pytest.mark.slow
-        ),
-        pytest.param(12_000, ["masks", "parts", "choices.json"], marks=pytest.mark.slow),
-        (12_000, ["parts"]),
-        (3_000, ["parts/score", "parts/panel", "summary.json"]),
-        (12_000, ["report"]),
-    ],
-    ids=["run", "predictor", "masks", "maps", "scores", "report"],
-)
-def test_a_disk_that_takes_no_more(finished, again, tmp_path, capsys, limit, without):
-    run, most = again(*without), resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most[1]))
-    try:
-        code = call("run", finished.job, "--out", run)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, most)
-    said = [line for line in capsys.readouterr().err.splitlines() if " % after " not in line]
-    assert code == 3, said
-    assert said
-    assert [s for s in said if not s.startswith("attributome: ") or "cannot write" not in s] == []
-    assert halves(run) == []
-    assert call("run", finished.job, "--out", run) == 0
-    assert differing(finished.run, run) == []

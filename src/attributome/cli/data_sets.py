@@ -1,5 +1,7 @@
 """Verbs on sets of other houses: jump, rxrx1, cifar10, cifar10c."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -166,10 +168,8 @@ def cifar10(
 
     address, checksum = _archive(url, sha256, CIFAR10, CIFAR10_SHA256)
     state_terms(TERMS10, out)
-    words: dict[str, Any] = {"tries": tries, "timeout": timeout, "wait": wait}
-    with under_way("cifar10", "bytes") as show:
-        home = fetch_cifar10(out, url=address, checksum=checksum, progress=show, **words)
-    go_on(home, *CLASSES)
+    fetching = partial(fetch_cifar10, out, url=address, checksum=checksum)
+    _arrays("cifar10", fetching, tries=tries, timeout=timeout, wait=wait)
 
 
 def cifar10c(
@@ -185,9 +185,14 @@ def cifar10c(
 
     address, checksum = _archive(url, sha256, CIFAR10C, CIFAR10C_SHA256)
     state_terms(TERMS10C, out)
-    words: dict[str, Any] = {"tries": tries, "timeout": timeout, "wait": wait}
-    with under_way("cifar10c", "bytes") as show:
-        home = fetch_cifar10c(out, url=address, checksum=checksum, progress=show, **words)
+    fetching = partial(fetch_cifar10c, out, url=address, checksum=checksum)
+    _arrays("cifar10c", fetching, tries=tries, timeout=timeout, wait=wait)
+
+
+def _arrays(name: str, fetching: Callable[..., Path], **words: Any) -> None:
+    """Fetch a set of arrays as it goes, and say which job takes it."""
+    with under_way(name, "bytes") as show:
+        home = fetching(progress=show, **words)
     go_on(home, *CLASSES)
 
 

@@ -29,14 +29,11 @@ import pandas as pd
 
 from attributome.core.errors import DataError, UsageError
 from attributome.core.files import make_folder, sha256, write_json
-from attributome.core.seeds import rng
+from attributome.data.sources.pacing import pause, slots
 
 BLOCK = 2**16
 LIMIT = 2**34
 """Bytes of the largest file that is fetched, if the caller says nothing."""
-
-LONGEST = 60.0
-"""Seconds that are waited at most, unless the server asks for more."""
 
 PATIENCE = 600.0
 """Seconds that a server may ask us to wait; one that asks for more is left alone."""
@@ -209,34 +206,6 @@ def fetch_all(
     done = [item.path for i, item in enumerate(items) if i not in reasons]
     failed = [(items[i].url, str(items[i].path), reasons[i]) for i in sorted(reasons)]
     return done, pd.DataFrame(failed, columns=["url", "path", "reason"])
-
-
-def pause(url: str, failures: int, *, wait: float, seed: int, after: float = 0.0) -> float:
-    """Seconds until the next try: twice as long each time, half to one and a half of that.
-
-    Without the jitter, all who were turned away together would come back together.
-    """
-    jitter = float(rng(seed, url, failures).uniform(0.5, 1.5))
-    longer = min(wait * 2.0 ** min(failures - 1, 30), LONGEST)
-    return max(after, longer * jitter)
-
-
-def slots(per_second: float, clock: Callable[[], float] = time.monotonic) -> Callable[[], float]:
-    """A function that, each time it is asked, says the seconds to wait for the next free slot."""
-    if not 0 < per_second < float("inf"):
-        raise UsageError(f"per_second is {per_second}; it must be above 0")
-    lock = threading.Lock()
-    free = clock()
-
-    def pace() -> float:
-        nonlocal free
-        with lock:
-            now = clock()
-            mine = max(now, free)
-            free = mine + 1 / per_second
-            return mine - now
-
-    return pace
 
 
 def _check(url: str, checksum: str | None, tries: int, timeout: float, wait: float) -> None:

@@ -20,7 +20,8 @@ from xml.etree import ElementTree
 import pandas as pd
 
 from attributome.core.errors import DataError, UsageError
-from attributome.data.sources.downloads import LIMIT, Item, fetch, fetch_all, pause
+from attributome.data.sources.downloads import LIMIT, Item, fetch, fetch_all
+from attributome.data.sources.pacing import pause
 
 AT_ONCE = 64
 """Objects whose contents are compared with what the bucket says, before the next are fetched."""
