@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, wait
 from dataclasses import asdict
 from pathlib import Path
@@ -22,8 +22,13 @@ from attributome.inpainting.preprocess import prepare
 from attributome.inpainting.saving import load_inpainter, save_inpainter
 
 SEED, K, FOLDS = 0, 11, 4
-SHAPE: dict[str, Any] = {"widths": (24, 32, 48, 48, 32), "marker_width": 8, "norm": "group"}
-PLAN = Plan(lr=2e-3, weight_decay=1e-2, clip=1.0, epochs=12)
+SHAPE: dict[str, Any] = {
+    "widths": (24, 32, 48, 48, 32),
+    "marker_width": 8,
+    "norm": "group",
+    "summary": True,
+}
+PLAN = Plan(lr=2e-3, weight_decay=1e-2, clip=1.0, epochs=24)
 BATCH, EMA = 32, 0.99
 
 
@@ -96,20 +101,22 @@ def home(out: Path, fold: int) -> Path:
     return out / f"without-fold-{fold + 1}"
 
 
-def card(out: Path, fold: int) -> dict[str, Any]:
-    return dict(load_inpainter(home(out, fold))[1])
+def card(folder: Path) -> dict[str, Any]:
+    return dict(load_inpainter(folder)[1])
 
 
-def train_all(path: Path, out: Path) -> None:
-    """Two networks at a time, each in a process of its own; how far they are, as it goes."""
-    asked = [fold for fold in reversed(range(FOLDS)) if not trained(out, fold)]
-    if not asked:
-        return
+def train_all(path: Path, out: Path, beside: Callable[[Path, Path], None]) -> None:
+    """Two networks at a time, each in a process of its own; how far they are, as it goes.
+
+    `beside(path, out)` is one more training among them.
+    """
+    asked = [fold for fold in reversed(range(FOLDS)) if not trained(home(out, fold))]
     began = time.monotonic()
     before = epochs_done(out)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(2, os.cpu_count() or 1), mp_context=context) as pool:
         left = {pool.submit(train, path, out, fold) for fold in asked}
+        left.add(pool.submit(beside, path, out))
         while left:
             done, left = wait(left, timeout=15)
             for one in done:
@@ -117,7 +124,10 @@ def train_all(path: Path, out: Path) -> None:
             epochs, total = epochs_done(out), FOLDS * PLAN.epochs
             spent = time.monotonic() - began
             words = "" if epochs == before else f", about {_minutes(spent, epochs, before, total)}"
-            print(f"training: {epochs} of {total} epochs of {FOLDS} networks{words}", flush=True)
+            if asked:
+                print(
+                    f"training: {epochs} of {total} epochs of {FOLDS} networks{words}", flush=True
+                )
 
 
 def _minutes(spent: float, epochs: int, before: int, total: int) -> str:
@@ -129,11 +139,11 @@ def epochs_done(out: Path) -> int:
     return sum(len(log.read_text().splitlines()) - 1 for log in logs if log.exists())
 
 
-def trained(out: Path, fold: int) -> bool:
-    """Whether a network was trained without this fold, with these settings."""
-    if not (home(out, fold) / "network.json").exists():
+def trained(folder: Path) -> bool:
+    """Whether this network was trained with these settings."""
+    if not (folder / "network.json").exists():
         return False
-    return bool(card(out, fold).get("asked") == settings())
+    return bool(card(folder).get("asked") == settings())
 
 
 def train(path: Path, out: Path, fold: int) -> None:

@@ -146,6 +146,8 @@ def test_an_evaluation_has_rivals_intervals_and_the_same_draws(planted):
                 assert row["low"] <= row["balanced"] <= row["high"]
                 assert (row["n"], row["units"], row["classes"], row["chance"]) == (64, 16, 4, 0.25)
     assert ("raw_intensity", "raw", "", "linear, field folds") in rows
+    whitened = rows["ours", "conv3_1", "max", "whitened, field folds"]
+    assert whitened["low"] <= whitened["balanced"] <= whitened["high"]
     assert ("prepared_intensity", "prepared", "", "leave field out") in rows
     gaps = {(r["layer"], r["pool"], r["protocol"], r["against"]): r for r in found["differences"]}
     gap = gaps["conv3_1", "max", "field folds", "untrained"]
@@ -167,7 +169,8 @@ def test_accuracies_are_those_of_the_protocols(planted):
     table = pd.read_parquet(planted.run / "features.parquet")
     names = [name for name in table if name.startswith("conv3_1_max_")]
     labels, of = (table[f"Metadata_{name}"].to_numpy(str) for name in ("group", "field"))
-    expected = protocols(table[names].to_numpy(), labels, {"field": of}, k=3, draws=50)
+    groups = {"field": of}
+    expected = protocols(table[names].to_numpy(), labels, groups, k=3, whitened=True, draws=50)
     found = json.loads((planted.run / "evaluation.json").read_text())["accuracy"]
     ours = [r for r in found if (r["features"], r["layer"], r["pool"]) == ("ours", *LEAD)]
     assert [row["protocol"] for row in ours] == expected["protocol"].tolist()

@@ -30,6 +30,7 @@ OPTIONS = [
     {},
     {"norm": "group"},
     {"residual": True},
+    {"summary": True},
     {"marker_depth": 1},
     {"marker_depth": 2},
     {"marker_depth": 5},
@@ -128,6 +129,18 @@ def test_it_computes_the_table():
     assert [*found] == [*layers]
     for name, activation in layers.items():
         torch.testing.assert_close(found[name], activation)
+
+
+def test_a_summary_is_the_mean_of_the_source_at_every_place():
+    net = stirred(Inpainter(**SMALL, summary=True).double().eval())
+    source, marker = (x.double() for x in cells(net, width=12))
+    seen = []
+    net.conv6_1.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    net(source, marker)
+    told = seen[0][:, : net.kwargs["widths"][-1]]
+    mean = net.conv5_1_norm(net.encode(source)["conv5_1"]).mean((2, 3), keepdim=True)
+    torch.testing.assert_close(told, mean.expand_as(told))
+    assert told.shape[2:] == (2, 3)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)

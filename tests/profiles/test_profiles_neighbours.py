@@ -1,5 +1,7 @@
 """Accuracies are those of slow loops and of scikit-learn, and fields cannot pass for classes."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,9 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from attributome.core.errors import DataError, UsageError
 from attributome.inpainting.planted import planted
 from attributome.profiles import neighbours
-from attributome.profiles.formats import values
 from attributome.profiles.neighbours import (
-    baselines,
     deal,
     knn_accuracy,
     linear_accuracy,
@@ -196,6 +196,63 @@ def test_a_protocol_that_the_groups_do_not_allow_says_why():
     assert "no cell can be judged" in by_class["reason"]
 
 
+def shaken(seed=0, size=12.0, classes=4, fields=4, cells=20, count=6):
+    """Fields of one class, told by small differences; what varies within fields is large."""
+    draw = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(classes), fields * cells)
+    groups = np.repeat(np.arange(classes * fields), cells)
+    within = draw.normal(size=(2, count)) * size
+    features = draw.normal(0, 4, (classes, count))[labels]
+    features += draw.normal(size=features.shape)
+    return features + draw.normal(size=(len(labels), 2)) @ within, labels, groups
+
+
+def whitened(x, groups, fit, ridge=0.05):
+    """Features whose covariance within the groups of the cells `fit` is nearly the identity."""
+    x = (x - x[fit].mean(0)) / x[fit].std(0)
+    means = pd.DataFrame(x[fit]).groupby(groups[fit]).transform("mean").to_numpy()
+    within = np.cov((x[fit] - means).T, bias=True)
+    within = (1 - ridge) * within + ridge * np.trace(within) / len(within) * np.eye(len(within))
+    values, vectors = np.linalg.eigh(within)
+    return x @ vectors / np.sqrt(values)
+
+
+@pytest.mark.parametrize("folds", [None, 4])
+def test_whitening_within_fields_finds_what_their_noise_hides(folds):
+    features, labels, groups = shaken()
+    judge = partial(knn_accuracy, features, labels, without=groups, folds=folds, draws=200)
+    plain, found = judge(), judge(whitened=True)
+    assert plain.high < 0.7
+    assert found.low > 0.9
+    # six features and sixteen groups: directions span all of space, and distances are those of a
+    # plain whitening by the covariance within the groups of the other folds
+    apart = groups if folds is None else deal(labels, groups, folds=folds)
+    predicted = np.full(len(labels), -1)
+    for part in np.unique(apart):
+        z = whitened(features, groups, apart != part)
+        for i in np.flatnonzero(apart == part):
+            far = np.where(apart == part, np.inf, ((z - z[i]) ** 2).sum(1))
+            predicted[i] = np.bincount(labels[np.argsort(far, kind="stable")[:11]]).argmax()
+    assert (predicted == found.predicted).mean() > 0.99
+
+
+def test_whitening_never_sees_what_it_judges_nor_makes_something_of_nothing():
+    features, labels, groups = shaken(size=4.0)
+    judge = partial(knn_accuracy, labels=labels, without=groups, folds=4, whitened=True, draws=1)
+    held = deal(labels, groups, folds=4) == 0
+    some = held & (np.arange(len(labels)) % 2 == 0)
+    moved = features.copy()
+    moved[some] = np.random.default_rng(1).normal(size=moved[some].shape) * 100
+    before, after = judge(features).predicted, judge(moved).predicted
+    assert (before[held & ~some] == after[held & ~some]).all()
+    assert (before[some] != after[some]).any()
+    found = []
+    for seed in range(8):
+        x, labels, groups = nested(seed=seed, leak=3.0, signal=0.0)
+        found.append(knn_accuracy(x, labels, without=groups, folds=4, whitened=True, draws=1))
+    assert np.mean([one.balanced for one in found]) == pytest.approx(0.25, abs=0.06)
+
+
 def test_the_linear_classifier_is_fitted_and_scaled_within_its_folds():
     features, labels, groups = points(120, spread=2)
     fold = deal(labels, groups, folds=4, seed=3)
@@ -302,24 +359,6 @@ def test_features_of_an_oracle_tell_planted_classes_apart_across_fields(simulate
     assert (chance["balanced"] < 0.4).all()
 
 
-def test_raw_intensities_are_those_of_numpy(simulated):
-    rows = np.array([7, 2, 30])
-    blocks = list(baselines(simulated, rows=rows, batch=2))
-    assert [len(block) for block in blocks] == [2, 1]
-    found = pd.concat(blocks, ignore_index=True)
-    assert found["Metadata_id"].tolist() == simulated.table["id"].iloc[rows].tolist()
-    assert values(found).shape == (3, 3 * 9)
-    assert values(found).dtype == np.float32
-    for i, row in enumerate(rows):
-        for c, channel in enumerate(("protein", "nucleus", "body")):
-            crop = simulated.crops[row, c].astype(float)
-            assert found[f"raw_{channel}_mean"][i] == pytest.approx(crop.mean(), rel=1e-6)
-            assert found[f"raw_{channel}_std"][i] == pytest.approx(crop.std(), rel=1e-6)
-            for p in (1, 25, 99):
-                wanted = np.percentile(crop, p)
-                assert found[f"raw_{channel}_p{p:02d}"][i] == pytest.approx(wanted, rel=1e-6)
-
-
 @pytest.mark.parametrize(
     ("more", "kind", "words"),
     [
@@ -333,6 +372,13 @@ def test_raw_intensities_are_those_of_numpy(simulated):
         ({"without": np.arange(90), "folds": 91}, UsageError, "91 folds"),
         ({"confidence": 1.0}, UsageError, "confidence 1.0"),
         ({"draws": 0}, UsageError, "0 draws"),
+        ({"whitened": True}, UsageError, "give `without`"),
+        (
+            {"whitened": True, "without": np.arange(90) % 10},
+            DataError,
+            "10 of 10 groups hold several",
+        ),
+        ({"whitened": True, "without": np.arange(90)}, DataError, "89 cells in 89 groups"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(more, kind, words):
@@ -358,5 +404,3 @@ def test_features_and_labels_that_cannot_be_used_are_refused():
         protocols(features, labels, {})
     with pytest.raises(DataError, match="trained|train on"):
         linear_accuracy(*(features, labels == "class 0", labels), folds=2)
-    with pytest.raises(UsageError, match="rows in batches"):
-        baselines(planted(groups=1, fields=1, cells=1, size=24), rows=np.array([9]))

@@ -32,8 +32,10 @@ class Inpainter(nn.Module):
     Height and width are any multiples of 4. The defaults are the published network; `widths` are
     those of the five source layers, which the decoder mirrors, and `marker_width` is that of the
     first of `marker_depth` marker layers (the rest have twice as many). `residual` makes each
-    source layer two convolutions with a shortcut; `norm="group"` normalises each cell by itself,
-    in training too. Weights start as in Keras (Glorot uniform, no bias), drawn by `seed` alone.
+    source layer two convolutions with a shortcut; `norm="group"` normalises each cell by itself, in
+    training too. With `summary` the decoder is told the mean of the source's last layer over the
+    cell, at every place: no place of one cell is a place of the other. Weights start as in Keras
+    (Glorot uniform, no bias), drawn by `seed` alone.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Inpainter(nn.Module):
         marker_depth: int = 3,
         norm: Norm = "batch",
         residual: bool = False,
+        summary: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -59,8 +62,10 @@ class Inpainter(nn.Module):
             "marker_depth": marker_depth,
             "norm": norm,
             "residual": residual,
+            "summary": summary,
         }
         """Plain values that build it again."""
+        self.summary = summary
         self.layers = tuple(f"conv{i}_1" for i in range(1, 6))
         """Names of the source layers, which `encode` gives."""
         self.marker_layers = tuple(f"rfpconv{i}_1" for i in range(1, marker_depth + 1))
@@ -109,6 +114,8 @@ class Inpainter(nn.Module):
                 f"{source.shape[3]})"
             )
         x = self._after(self.layers[-1], self.encode(source)[self.layers[-1]])
+        if self.summary:
+            x = x.mean((2, 3), keepdim=True).expand_as(x)
         y = marker
         for name in self.marker_layers:
             y = self._after(name, self.get_submodule(name)(y))

@@ -1,4 +1,4 @@
-"""How well features tell labelled cells apart: nearest neighbours, a linear classifier, baselines.
+"""How well features tell labelled cells apart: nearest neighbours and a linear classifier.
 
 Cells of one field share its light and staining, so that features which know the field know the
 label: an accuracy means something only where what judges a cell comes from other fields. All
@@ -17,16 +17,16 @@ from jaxtyping import Bool, Float, Integer, Shaped
 
 from attributome.core.errors import DataError, Refusal, UsageError
 from attributome.core.seeds import rng, seed_of
-from attributome.inpainting.cells import Cells
-from attributome.profiles.formats import metadata
 
 Features = Float[np.ndarray, "n f"]
 Names = Shaped[np.ndarray, " _"]
 Codes = Integer[np.ndarray, " n"]
+Rows = Integer[np.ndarray, " _"]
 
 BLOCK = 2**22
 """Distances that are held at a time."""
-PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
+SHRINKAGE = 0.05
+"""Of the covariance within groups: its part that is put on the diagonal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -67,6 +67,7 @@ def knn_accuracy(
     k: int = 11,
     without: Names | None = None,
     folds: int | None = None,
+    whitened: bool = False,
     units: Names | None = None,
     confidence: float = 0.95,
     draws: int = 1000,
@@ -78,7 +79,10 @@ def knn_accuracy(
     all other cells; with `without`, the name of a group for each cell (its field, its plate), those
     of other groups only. Where each group holds one class, that takes candidates from the right
     class alone and so understates: with `folds`, the groups are dealt to so many folds of
-    alike classes, by `seed`, and neighbours come from other folds. `units` are what the interval
+    alike classes, by `seed`, and neighbours come from other folds. With `whitened`, distances are
+    measured in the directions that tell the groups `without` apart from what varies within them
+    (Fisher's, with a shrunk covariance): fitted for each group or fold on the others, and without
+    labels, but of use only where each group holds one class. `units` are what the interval
     draws again (fields, say); without them the groups, or else the cells, whose interval is
     then too narrow. Of equally far cells the earlier counts, of equally frequent labels the first
     in their sorted order, as in scikit-learn.
@@ -99,9 +103,11 @@ def knn_accuracy(
             f"k = {k} neighbours, but some cell has only {most} candidates outside its own group"
         )
     votes = np.zeros((len(codes), len(names)), np.int64)
-    for start, near in _neighbours(scaled, apart, k):
-        rows = np.repeat(np.arange(start, start + len(near)), k)
-        np.add.at(votes, (rows, codes[near].ravel()), 1)
+    everyone = np.arange(len(codes))
+    spaces = _whitened(scaled, codes, without, apart) if whitened else [(everyone, scaled)]
+    for those, z in spaces:
+        for rows, near in _neighbours(z, apart, k, those):
+            np.add.at(votes, (np.repeat(rows, k), codes[near].ravel()), 1)
     drawn = _codes(units if units is not None else apart if without is None else without)
     return _judged(
         names, codes, votes.argmax(1), _judgeable(codes, apart), drawn, constant, confidence, draws,
@@ -159,6 +165,7 @@ def protocols(
     *,
     k: int = 11,
     folds: int = 4,
+    whitened: bool = False,
     confidence: float = 0.95,
     draws: int = 1000,
     seed: int = 0,
@@ -167,7 +174,8 @@ def protocols(
 
     `groups` names each cell's field, plate, … in the order of what they are: the first is the unit
     of all intervals. Rows are `leave one cell out`, and for each name `leave <name> out`,
-    `<name> folds` and `linear, <name> folds`. A protocol that these groups do not allow (there is
+    `<name> folds` and `linear, <name> folds`; if asked, of the first also `whitened, <name> folds`.
+    A protocol that these groups do not allow (there is
     one plate, say) has a row with its `reason` and no numbers.
     """
     if not groups:
@@ -188,44 +196,17 @@ def protocols(
         plans: dict[str, Callable[[], Accuracy]] = {
             f"leave {name} out": partial(plain, without=of),
             f"{name} folds": partial(plain, without=of, folds=parts),
+            f"whitened, {name} folds": partial(plain, without=of, folds=parts, whitened=True),
             f"linear, {name} folds": partial(linear, of, folds=parts),
         }
+        if not whitened or name != next(iter(groups)):
+            del plans[f"whitened, {name} folds"]
         for plan, judge in plans.items():
             try:
                 rows.append({"protocol": plan, **judge().row(), "reason": ""})
             except Refusal as refusal:
                 rows.append({"protocol": plan, "reason": str(refusal)})
     return pd.DataFrame(rows)
-
-
-def baselines(
-    cells: Cells, *, rows: Integer[np.ndarray, " r"] | None = None, batch: int = 256
-) -> Iterator[pd.DataFrame]:
-    """Raw intensities of each channel as features: what a network must beat.
-
-    Blocks as of `features.extract`, with `raw_<channel>_<statistic>` (mean, std and percentiles of
-    the crop as it stands, in its units); what is said about one cell never depends on another.
-    """
-    taken = np.arange(len(cells)) if rows is None else rows
-    if not len(taken) or taken.min() < 0 or taken.max() >= len(cells) or batch < 1:
-        raise UsageError(
-            f"{len(taken)} rows in batches of {batch}; give at least one, each from 0 to "
-            f"{len(cells) - 1}, and a batch of at least 1"
-        )
-    return _baselines(cells, taken, batch)
-
-
-def _baselines(cells: Cells, rows: Integer[np.ndarray, " r"], batch: int) -> Iterator[pd.DataFrame]:
-    statistics = ("mean", "std", *(f"p{p:02d}" for p in PERCENTILES))
-    names = [f"raw_{channel}_{what}" for channel in cells.channels for what in statistics]
-    for start in range(0, len(rows), batch):
-        some = rows[start : start + batch]
-        crops = cells.planes(some, cells.channels).reshape(len(some), len(cells.channels), -1)
-        crops = crops.astype(np.float64)
-        found = np.stack([crops.mean(2), crops.std(2), *np.percentile(crops, PERCENTILES, axis=2)])
-        flat = found.transpose(1, 2, 0).reshape(len(some), -1).astype(np.float32)
-        table = metadata(cells.table.iloc[some])
-        yield pd.concat([table, pd.DataFrame(flat, columns=names)], axis=1)
 
 
 def deal(labels: Names, groups: Names, *, folds: int, seed: int = 0) -> Codes:
@@ -251,10 +232,45 @@ def deal(labels: Names, groups: Names, *, folds: int, seed: int = 0) -> Codes:
     return fold
 
 
+def _whitened(
+    x: Float[np.ndarray, "n f"], codes: Codes, without: Names | None, apart: Codes
+) -> Iterator[tuple[Rows, Float[np.ndarray, "n d"]]]:
+    """For each part its rows, and all cells in directions that were fitted on the other parts."""
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+    from sklearn.feature_selection import VarianceThreshold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if without is None:
+        raise UsageError("features are whitened within groups; give `without` with each cell's")
+    groups = _codes(without)
+    mixed = pd.Series(codes).groupby(groups).nunique().gt(1)
+    if mixed.any():
+        raise DataError(
+            f"{mixed.sum()} of {len(mixed)} groups hold several classes: what tells groups apart "
+            f"need not tell their classes apart"
+        )
+    for part in range(int(apart.max()) + 1):
+        others = apart != part
+        count, most = len(np.unique(groups[others])), int(others.sum())
+        if count < 2 or most <= count:
+            raise DataError(
+                f"{most} cells in {count} groups are left to whiten by; there must be two groups, "
+                f"and more cells than groups"
+            )
+        fisher = make_pipeline(
+            VarianceThreshold(),
+            StandardScaler(),
+            LinearDiscriminantAnalysis(solver="eigen", shrinkage=SHRINKAGE),
+        )
+        fisher.fit(x[others], groups[others])
+        yield np.flatnonzero(~others), fisher.transform(x)
+
+
 def _neighbours(
-    z: Float[np.ndarray, "n f"], apart: Codes, k: int
-) -> Iterator[tuple[int, Integer[np.ndarray, "b k"]]]:
-    """The k nearest rows of each row among those of other groups, nearest first, in blocks.
+    z: Float[np.ndarray, "n f"], apart: Codes, k: int, those: Rows
+) -> Iterator[tuple[Rows, Integer[np.ndarray, "b k"]]]:
+    """The k nearest rows of some rows among those of other groups, nearest first, in blocks.
 
     A product of matrices finds who may be near, and the distances of those are then computed one by
     one: equal distances stay equal, whatever library multiplies and however rows are cut.
@@ -262,17 +278,17 @@ def _neighbours(
     squares = (z**2).sum(1)
     slack = 8 * np.finfo(np.float64).eps * (z.shape[1] + 8) * (squares + squares.max())
     step = max(1, BLOCK // len(z))
-    for start in range(0, len(z), step):
-        some = slice(start, start + step)
+    for start in range(0, len(those), step):
+        some = those[start : start + step]
         rough = squares[some, None] + squares - 2 * z[some] @ z.T
         rough[apart[some, None] == apart] = np.inf
         bound = np.partition(rough, k - 1, axis=1)[:, k - 1] + slack[some]
         near = np.empty((len(rough), k), np.int64)
         for i, row in enumerate(rough):
             may = np.flatnonzero(row <= bound[i])
-            far = ((z[may] - z[start + i]) ** 2).sum(1)
+            far = ((z[may] - z[some[i]]) ** 2).sum(1)
             near[i] = may[np.argsort(far, kind="stable")[:k]]
-        yield start, near
+        yield some, near
 
 
 def _linear(x: np.ndarray, y: Codes, strength: float) -> Any:

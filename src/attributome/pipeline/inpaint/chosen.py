@@ -17,7 +17,7 @@ from attributome.pipeline.inpaint.network import network
 from attributome.pipeline.inpaint.work import FEATURES, CellWork
 from attributome.profiles.features import extract
 from attributome.profiles.formats import feature_names, read_about, read_blocks
-from attributome.profiles.neighbours import baselines
+from attributome.profiles.intensities import baselines
 
 Rows = Integer[np.ndarray, " n"]
 UNTRAINED = "untrained"

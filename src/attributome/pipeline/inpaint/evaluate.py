@@ -97,7 +97,7 @@ def _accuracies(work: CellWork, cells: Cells, rows: Rows, labels: np.ndarray) ->
     count = 2 * len(layers) * len(pools) + 2
     for done, one in enumerate(sets(work, cells, rows)):
         progress(min(0.99, done / count), f"{one.features} {one.layer} {one.pool}")
-        found = judge.judged(one.values, linear=_linear(work, one))
+        found = judge.judged(one.values, fully=_worth_fitting(work, one))
         kept[one.features, one.layer, one.pool] = found
         name = {"features": one.features, "layer": one.layer, "pool": one.pool}
         accuracy += [{**name, "protocol": p, **each.row()} for p, each in found.items()]
@@ -136,8 +136,8 @@ def _differences(judge: Judge, kept: dict[Key, dict[str, Judged]]) -> list[dict[
     return rows
 
 
-def _linear(work: CellWork, one: Set) -> bool:
-    """Whether a linear classifier is worth its time: for the lead, and for intensities."""
+def _worth_fitting(work: CellWork, one: Set) -> bool:
+    """Whether what must be fitted is worth its time: for the lead, and for intensities."""
     return one.features.endswith("intensity") or (one.layer, one.pool) == lead(work)
 
 

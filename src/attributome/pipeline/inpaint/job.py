@@ -106,6 +106,7 @@ class NetworkJob(Section):
         "auto", description="auto: batch with the published preset, else group"
     )
     residual: bool = Field(False, description="two convolutions and a shortcut per layer")
+    summary: bool = Field(False, description="the decoder is told a mean over the source cell")
 
 
 class TrainJob(Section):

@@ -52,10 +52,11 @@ class Judge:
     draws: int
     seed: int
 
-    def judged(self, features: Features, *, linear: bool = False) -> dict[str, Judged]:
+    def judged(self, features: Features, *, fully: bool = False) -> dict[str, Judged]:
         """Protocols as `profiles.neighbours.protocols` names them, each with its predictions.
 
-        A cell with an undefined feature, such as one without a mask, is left out and counted.
+        A cell with an undefined feature, such as one without a mask, is left out and counted. What
+        is fitted, whitening and a linear classifier, comes only if they are to be judged `fully`.
         """
         whole = np.isfinite(features).all(1)
         labels, x = self.labels[whole], features[whole]
@@ -76,12 +77,19 @@ class Judge:
             def folded(n: int, of: Names = of) -> Accuracy:
                 return knn_accuracy(x, labels, k=self.k, without=of, folds=n, **plain)
 
+            def whitened(n: int, of: Names = of) -> Accuracy:
+                return knn_accuracy(
+                    x, labels, k=self.k, without=of, folds=n, whitened=True, **plain
+                )
+
             def fitted(n: int, of: Names = of) -> Accuracy:
                 return linear_accuracy(x, labels, of, folds=n, **plain)
 
             found[f"leave {name} out"] = self._one(whole, of, left)
             found[f"{name} folds"] = self._one(whole, of, folded, parts)
-            if linear:
+            if fully and name == next(iter(self.groups)):
+                found[f"whitened, {name} folds"] = self._one(whole, of, whitened, parts)
+            if fully:
                 found[f"linear, {name} folds"] = self._one(whole, of, fitted, parts)
         return found
 

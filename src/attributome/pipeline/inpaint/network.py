@@ -88,6 +88,7 @@ def new_network(work: CellWork, cells: Cells, *, seed: int) -> Inpainter:
         marker_depth=asked.marker_depth,
         norm=norm,
         residual=asked.residual,
+        summary=asked.summary,
         seed=seed,
     )
 

@@ -85,6 +85,12 @@ def protocol(name: str, k: int) -> str:
     if name.startswith("linear, "):
         unit = name.removeprefix("linear, ").removesuffix(" folds")
         return f"a linear classifier that was trained on other {unit}s"
+    if name.startswith("whitened, "):
+        unit = name.removeprefix("whitened, ").removesuffix(" folds")
+        return (
+            f"{nearest} cells of other folds, after features were turned, without labels, to what "
+            f"tells other {unit}s apart"
+        )
     if name.endswith(" folds"):
         unit = name.removesuffix(" folds")
         return f"{nearest} cells of other folds, each of whole {unit}s"
