@@ -11,6 +11,11 @@ the proteins apart is then asked in two ways:
 * cross-fitted: cells go through the network that has not seen their field, and are judged by the
   cells that it has seen. This is what a new field can expect.
 
+The five proteins lie in three places: AAC1 and AAC3 are mitochondrial carriers of one family, AAH1
+and AAP1 are enzymes of the cytoplasm, AAR2 belongs to the spliceosome. Whoever knows the place of
+each cell and guesses among the proteins of it is right in `guessing_within_places`; so places are
+asked for as well.
+
 Beside ours stand an untrained network, raw intensities, and `labelled`: the same layers, trained
 on the proteins' names of the same three fields of four, which no features that were learnt without
 labels should be expected to beat.
@@ -62,9 +67,12 @@ from attributome.profiles.neighbours import Accuracy, knn_accuracy, linear_accur
 POOLS = ("max", "mean")
 ONE_CELL, ONE_FIELD = "leave one cell out", "leave field out"
 KNN, LINEAR = "field folds", "linear, field folds"
+PLACE, PLACE_FOLDS = "places, leave field out", "places, field folds"
 WHITE, WHITE_FOLDS = "whitened, leave field out", "whitened, field folds"
 ALL = "all_layers"
 """Every layer's maxima and means side by side."""
+PLACES = {"AAC1": "mitochondria", "AAC3": "mitochondria", "AAH1": "cytoplasm", "AAP1": "cytoplasm"}
+"""Of proteins; AAR2 has one of its own."""
 
 WHICH = {
     "as_published": "one network that was trained on three of four fields of each protein; all "
@@ -74,6 +82,10 @@ WHICH = {
     "and judged by the cells that it was trained on (ours_cross_fitted)",
     "raw_intensity": "raw: the crops as they are stored; prepared: as the network sees them, "
     "from 0 to 1 in each crop",
+    "places": "labels are the three places of the five proteins; the grouping was first seen in "
+    "the table of which protein is taken for which, and is what is known of these proteins",
+    "guessing_within_places": "balanced accuracy, over proteins, of knowing each cell's place and "
+    "taking the protein of some cell of that place which may judge it",
     "labelled": "the layers of one network, trained on the proteins' names of three of four "
     "fields of each protein; `labelled_network` says how many cells it recognises itself",
     "whitened": "neighbours in the directions that tell the other fields apart from what varies "
@@ -136,6 +148,7 @@ def run(path: Path, out: Path) -> int:
         "attributome": __version__,
         **found,
         "margins": margins(found["balanced_accuracy"]),
+        "guessing_within_places": guessing(cells),
         "labelled_network": card(labelled_home(out))["told"],
         "which": WHICH,
         "n": len(cells),
@@ -223,11 +236,31 @@ def of_features(features: dict[str, np.ndarray], cells: Cells) -> Rows:
             KNN: knn_accuracy(values, proteins, k=K, without=fields, folds=FOLDS, seed=SEED),
             LINEAR: linear_accuracy(values, proteins, fields, folds=FOLDS, seed=SEED),
         }
+        places = places_of(proteins)
+        judge |= {
+            PLACE: knn_accuracy(values, places, k=K, without=fields, seed=SEED),
+            PLACE_FOLDS: knn_accuracy(values, places, k=K, without=fields, folds=FOLDS, seed=SEED),
+        }
         if name in (ALL, "raw", "prepared"):
             white = partial(knn_accuracy, values, proteins, k=K, without=fields, whitened=True)
             judge |= {WHITE: white(seed=SEED), WHITE_FOLDS: white(folds=FOLDS, seed=SEED)}
         for protocol, accuracy in judge.items():
             found.setdefault(protocol, {})[name] = numbers(accuracy)
+    return found
+
+
+def places_of(proteins: np.ndarray) -> np.ndarray:
+    return np.array([PLACES.get(name, name) for name in proteins])
+
+
+def guessing(cells: Cells) -> dict[str, float]:
+    """How often the protein is right where the place is known and the protein guessed."""
+    proteins, fields = (cells.table[name].to_numpy(str) for name in ("group", "field"))
+    places, found = places_of(proteins), {}
+    for protocol, apart in ((ONE_FIELD, fields), (KNN, folds_of(cells))):
+        may = (apart[:, None] != apart) & (places[:, None] == places)
+        right = ((proteins[:, None] == proteins) & may).sum(1) / may.sum(1)
+        found[protocol] = round(float(pd.Series(right).groupby(proteins).mean().mean()), 4)
     return found
 
 
@@ -238,19 +271,21 @@ def numbers(accuracy: Accuracy) -> list[float]:
 def cross_fitted(nets: list[Inpainter], cells: Cells) -> Rows:
     """Each cell judged by what the network without its field was trained on; eight views."""
     proteins, fields = (cells.table[name].to_numpy(str) for name in ("group", "field"))
-    folds = folds_of(cells)
+    folds, places = folds_of(cells), places_of(proteins)
     said: dict[tuple[str, str], np.ndarray] = {}
     for fold, net in enumerate(nets):
         held = folds == fold
         made = features_of(net, cells, 8)
         for name in (*(f"{layer}_max" for layer in net.layers), ALL):
-            near = knn_accuracy(made[name], proteins, k=K, without=folds, draws=1)
-            said.setdefault((KNN, name), proteins.copy())[held] = near.predicted[held]
+            for protocol, labels in ((KNN, proteins), (PLACE_FOLDS, places)):
+                near = knn_accuracy(made[name], labels, k=K, without=folds, draws=1)
+                said.setdefault((protocol, name), labels.copy())[held] = near.predicted[held]
         line = linear_accuracy(made[ALL], proteins, folds, folds=FOLDS, draws=1, seed=SEED)
         said.setdefault((LINEAR, ALL), proteins.copy())[held] = line.predicted[held]
     found: Rows = {}
     for (protocol, name), predicted in said.items():
-        found.setdefault(protocol, {})[name] = judged(proteins, predicted, fields)
+        truth = places if protocol == PLACE_FOLDS else proteins
+        found.setdefault(protocol, {})[name] = judged(truth, predicted, fields)
     return found
 
 
@@ -342,6 +377,8 @@ def tell_all(summary: dict[str, Any]) -> int:
             print(f"  {name}, {protocol}: {says}")
     told = summary["labelled_network"]["recognised_of_held_out_fields"]
     print(f"  a network that is told the proteins recognises {told:.3f} of the held-out fields")
+    known = ", ".join(f"{of:.3f} {how}" for how, of in summary["guessing_within_places"].items())
+    print(f"  knowing the place and guessing the protein: {known}")
     print("\nbars")
     missed = 0
     for words, value, bar in bars(summary):

@@ -28,7 +28,7 @@ SHAPE: dict[str, Any] = {
     "norm": "group",
     "summary": True,
 }
-PLAN = Plan(lr=2e-3, weight_decay=1e-2, clip=1.0, epochs=24)
+PLAN = Plan(lr=2e-3, weight_decay=1e-2, clip=1.0, epochs=30)
 BATCH, EMA = 32, 0.99
 
 
