@@ -232,6 +232,32 @@ def test_the_same_studies_give_the_same_bytes(run, path, page):
     assert {one: one.read_bytes() for one in run.root.rglob("*.svg")} == pictures
 
 
+def test_figures_are_drawn_again_where_their_tables_changed_or_on_demand(tmp_path):
+    run = folder_of_studies(tmp_path / "s")
+    page = build_study(run).read_text(encoding="utf-8")
+    folders = {one.parent for one in run.root.rglob("*.svg")}
+    pictures = {one: one.stat().st_mtime_ns for one in run.root.rglob("*.svg")}
+
+    def drawn_again(**how):
+        made = build_study(run, **how).read_text(encoding="utf-8")
+        now = {one: one.stat().st_mtime_ns for one in run.root.rglob("*.svg")}
+        again = {one.parent for one, at in now.items() if pictures.get(one) != at}
+        pictures.update(now)
+        return made, again
+
+    assert drawn_again(anew=False) == (page, set())
+    assert drawn_again() == (page, folders)
+    one, another = sorted(folders)[:2]
+    table = next(one.glob("*.parquet"))
+    pd.read_parquet(table).iloc[::-1].to_parquet(table)
+    assert drawn_again(anew=False)[1] == {one}
+    next(another.glob("*.png")).unlink()
+    (one / "figures.json").write_text("{")
+    made, again = drawn_again(anew=False)
+    assert again == {one, another}
+    assert drawn_again(anew=False) == (made, set())
+
+
 def test_a_short_table_is_open_and_a_long_one_unfolds_and_is_cut(tmp_path):
     page = build_study(folder_of_studies(tmp_path / "s", count=80)).read_text(encoding="utf-8")
     scores = section(page, "study-scores")

@@ -109,7 +109,7 @@ def _study(
             job, folder, compute=compute, trust=trust, bars=terminal.bars, tell=terminal.tell
         )
         left = study(studies, names, command=command)
-        page = build_study(studies.run)
+        page = build_study(studies.run, anew=False)
     _tell(studies.run, [name for name in names if name not in left], left)
     say(f"summary: {folder / 'summary.json'}")
     say(f"report: {page}")

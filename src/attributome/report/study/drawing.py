@@ -39,6 +39,10 @@ STYLE: Any = {
 }  # fmt: skip
 
 
+KINDS = ("svg", "png")
+"""Files of a figure."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Drawn:
     """One figure: `key` names its files; `shows` and `bad` (what would be bad news) its caption."""
@@ -136,7 +140,7 @@ def save(drawn: Drawn, folder: Path) -> dict[str, Path]:
     """Write `<key>.svg` and `<key>.png`; the same figure gives the same bytes."""
     make_folder(folder)
     paths = {}
-    for kind in ("svg", "png"):
+    for kind in KINDS:
         path = folder / f"{drawn.key}.{kind}"
         facts: dict[str, Any] = {"Date": None} if kind == "svg" else {"Software": None}
         write = partial(drawn.figure.savefig, format=kind, dpi=DPI, metadata=facts)

@@ -5,13 +5,17 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from attributome import __version__
 from attributome.core.errors import DataError
+from attributome.core.files import digest, write_json
+from attributome.report.reading import json_of
 from attributome.report.study import simple
 from attributome.report.study.ablation import ablation
 from attributome.report.study.confidence import confidence
 from attributome.report.study.correctness import correctness
-from attributome.report.study.drawing import Drawn, save, styled
+from attributome.report.study.drawing import KINDS, Drawn, save, styled
 from attributome.report.study.dremi import dremi
 from attributome.report.study.facts import StudyFacts, Told
 from attributome.report.study.gallery import gallery
@@ -39,6 +43,8 @@ FIGURES: dict[str, Callable[[Told], list[Drawn]]] = {
     "confidence": confidence,
     "correctness": correctness,
 }
+KEPT = "figures.json"
+"""In the folder of a study: which figures lie there, and the mark of what they were drawn from."""
 LARGEST = 1_500_000
 """Bytes of an SVG that a page takes in; of a larger one it shows the PNG."""
 SIZE = re.compile(r'<svg [^>]*?viewBox="\S+ \S+ ([\d.]+) ([\d.]+)"', re.DOTALL)
@@ -60,18 +66,51 @@ class Shown:
     bad: str = ""
 
 
-def draw(facts: StudyFacts) -> dict[str, list[Shown]]:
-    """Draw the figures of every study into its folder; by its name, in their order."""
+def draw(facts: StudyFacts, *, anew: bool = True) -> dict[str, list[Shown]]:
+    """Draw the figures of every study into its folder; by its name, in their order.
+
+    Unless `anew`, those that this version drew from the same tables are taken as they lie.
+    """
     shown = {}
     for told in facts.told:
-        with styled():
-            drawn = FIGURES[told.name](told) if told.name in FIGURES else []
-            for one in drawn:
-                save(one, told.folder)
-        shown[told.name] = [
-            _shown(told.folder, one.key, one.title, shows=one.shows, bad=one.bad) for one in drawn
-        ]
+        mark = _mark(told.folder)
+        said = {} if anew else _kept(told.folder, mark)
+        if not said:
+            said = {"mark": mark, "figures": _drawn(told)}
+            write_json(told.folder / KEPT, said)
+        shown[told.name] = [_shown(told.folder, **one) for one in said["figures"]]
     return shown
+
+
+def _drawn(told: Told) -> list[dict[str, str]]:
+    """Draw the figures of a study, and say what each is."""
+    with styled():
+        drawn = FIGURES[told.name](told) if told.name in FIGURES else []
+        for one in drawn:
+            save(one, told.folder)
+    return [
+        {name: getattr(one, name) for name in ("key", "title", "shows", "bad")} for one in drawn
+    ]
+
+
+def _mark(folder: Path) -> str:
+    """Of everything that figures are drawn from, and of who draws them."""
+    parts: list[str | Path] = [__version__]
+    for path in sorted(folder.iterdir()):
+        if path.name != KEPT and path.suffix in (".json", ".parquet", ".npy"):
+            parts += [path.name, path]
+    return digest(*parts)
+
+
+def _kept(folder: Path, mark: str) -> dict[str, Any]:
+    """What was said of the figures that lie there, if they are still those of the tables."""
+    try:
+        said = json_of(folder / KEPT)
+    except DataError:
+        return {}
+    figures = said.get("figures", []) if said.get("mark") == mark else []
+    whole = all((folder / f"{one['key']}.{kind}").is_file() for one in figures for kind in KINDS)
+    return said if figures and whole else {}
 
 
 def lying(told: Told) -> list[Shown]:
@@ -93,7 +132,7 @@ def lying(told: Told) -> list[Shown]:
     ]
 
 
-def _shown(folder: Path, key: str, title: str, *, shows: str, bad: str) -> Shown:
+def _shown(folder: Path, key: str, title: str, shows: str, bad: str) -> Shown:
     svg, png = folder / f"{key}.svg", folder / f"{key}.png"
     try:
         code = svg.read_text(encoding="utf-8")
