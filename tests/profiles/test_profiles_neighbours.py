@@ -253,6 +253,14 @@ def test_whitening_never_sees_what_it_judges_nor_makes_something_of_nothing():
     assert np.mean([one.balanced for one in found]) == pytest.approx(0.25, abs=0.06)
 
 
+def test_features_that_vary_in_the_judged_group_alone_cannot_be_whitened():
+    groups = np.repeat(np.arange(6), 20)
+    features = np.zeros((120, 3))
+    features[:, 0] = groups == 0
+    with pytest.raises(DataError, match="100 cells cannot be whitened within 5 groups"):
+        knn_accuracy(features, groups % 2, without=groups, whitened=True)
+
+
 def test_the_linear_classifier_is_fitted_and_scaled_within_its_folds():
     features, labels, groups = points(120, spread=2)
     fold = deal(labels, groups, folds=4, seed=3)

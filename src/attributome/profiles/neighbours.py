@@ -263,7 +263,12 @@ def _whitened(
             StandardScaler(),
             LinearDiscriminantAnalysis(solver="eigen", shrinkage=SHRINKAGE),
         )
-        fisher.fit(x[others], groups[others])
+        try:
+            fisher.fit(x[others], groups[others])
+        except (ValueError, np.linalg.LinAlgError) as error:  # no variation to divide by
+            raise DataError(
+                f"features of {most} cells cannot be whitened within {count} groups: {error}"
+            ) from error
         yield np.flatnonzero(~others), fisher.transform(x)
 
 
