@@ -69,7 +69,10 @@ def mask_step(compute: Compute, scale: Scale) -> dict[str, float]:
     works: list[float] = []
 
     def batches(_epoch: int) -> Iterator[Tensor]:
-        # fit_masks comes back here when a step is done, so floors and steps take turns
+        # fit_masks comes back here when a step is done, so floors and steps take turns; it comes
+        # first for a few images to begin from, which are no steps
+        floors.clear()
+        works.clear()
         patches = random_patches(
             cache, size=(PATCH, PATCH), batch=BATCH, steps=total, seed=0, epoch=0
         )
@@ -91,6 +94,7 @@ def mask_step(compute: Compute, scale: Scale) -> dict[str, float]:
         steps=total,
         validation=[compute.move(torch.from_numpy(cache.get(0)[0])[None, :, :64, :64])],
         compute=compute,
+        starts=1,
     )
     return against(floors[scale.warm :], works[scale.warm :])
 
@@ -107,7 +111,7 @@ def step_floor(net: nn.Module, generator: Generator, compute: Compute) -> Callab
         twin.zero_grad(set_to_none=True)
         leaf = x.detach().requires_grad_()
         started = now(compute)
-        with still(net):
+        with still(net), torch.enable_grad():
             with compute.autocast():
                 with torch.no_grad():
                     net(x)
