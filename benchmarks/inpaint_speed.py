@@ -32,6 +32,7 @@ import torch
 from peers_turns import Scale, in_turns, quarters
 
 from attributome.core.compute import Compute
+from attributome.core.parallel import team_of
 from attributome.core.probe import at_once, in_chunks, still
 from attributome.core.training import Plan
 from attributome.inpainting.cells import Cells, read_cells, write_cells
@@ -40,7 +41,6 @@ from attributome.inpainting.fit import fit_inpainter
 from attributome.inpainting.losses import LOSSES
 from attributome.inpainting.network import Inpainter
 from attributome.inpainting.pairs import partners
-from attributome.inpainting.parallel import team_of
 from attributome.inpainting.planted import planted
 from attributome.inpainting.preprocess import prepare
 from attributome.profiles.features import extract

@@ -1,6 +1,8 @@
 """The house keeps its own rules: the map is true, imports point downwards, nothing local leaks."""
 
+import ast
 import fnmatch
+import importlib
 import os
 import re
 import subprocess
@@ -100,6 +102,37 @@ def test_paths_are_told_from_other_words(text, paths):
 @pytest.mark.parametrize("name", attributome.__all__)
 def test_public_names_resolve(name):
     assert getattr(attributome, name) is not None
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "examples", "docs"])
+def test_scripts_import_what_there_is(folder):
+    gone = [
+        f"{path.name}: {node.module}.{name.name}"
+        for path in (ROOT / folder).glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("attributome")
+        for name in node.names
+        if not there(str(node.module), name.name)
+    ]
+    assert gone == []
+
+
+def there(module: str, name: str) -> bool:
+    """Whether a module has something of this name, or is a package with such a module."""
+    try:
+        if not hasattr(importlib.import_module(module), name):
+            importlib.import_module(f"{module}.{name}")
+    except ModuleNotFoundError:
+        return False
+    return True
+
+
+def test_what_is_gone_is_seen():
+    assert there("attributome.core.errors", "DataError")
+    assert there("attributome.core", "errors")
+    assert not there("attributome.core", "nothing")
+    assert not there("attributome.core.errors", "Nothing")
+    assert not there("attributome.core.nothing", "DataError")
 
 
 def test_an_unknown_public_name_is_refused():
