@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
 from dataclasses import asdict
 from pathlib import Path
@@ -105,18 +105,20 @@ def card(folder: Path) -> dict[str, Any]:
     return dict(load_inpainter(folder)[1])
 
 
-def train_all(path: Path, out: Path, beside: Callable[[Path, Path], None]) -> None:
+def train_all(path: Path, out: Path, beside: Sequence[Callable[[Path, Path], None]]) -> None:
     """Two networks at a time, each in a process of its own; how far they are, as it goes.
 
-    `beside(path, out)` is one more training among them.
+    Each of `beside` is one more training among them, called with path and out.
     """
-    asked = [fold for fold in reversed(range(FOLDS)) if not trained(home(out, fold))]
+    asked = [fold for fold in reversed(range(FOLDS)) if not trained(home(out, fold), settings())]
+    if not asked and not beside:
+        return
     began = time.monotonic()
     before = epochs_done(out)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(2, os.cpu_count() or 1), mp_context=context) as pool:
         left = {pool.submit(train, path, out, fold) for fold in asked}
-        left.add(pool.submit(beside, path, out))
+        left |= {pool.submit(one, path, out) for one in beside}
         while left:
             done, left = wait(left, timeout=15)
             for one in done:
@@ -139,11 +141,11 @@ def epochs_done(out: Path) -> int:
     return sum(len(log.read_text().splitlines()) - 1 for log in logs if log.exists())
 
 
-def trained(folder: Path) -> bool:
-    """Whether this network was trained with these settings."""
+def trained(folder: Path, asked: dict[str, Any]) -> bool:
+    """Whether this network was trained with what is asked."""
     if not (folder / "network.json").exists():
         return False
-    return bool(card(folder).get("asked") == settings())
+    return bool(card(folder).get("asked") == asked)
 
 
 def train(path: Path, out: Path, fold: int) -> None:

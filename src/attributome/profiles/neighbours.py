@@ -196,11 +196,12 @@ def protocols(
         plans: dict[str, Callable[[], Accuracy]] = {
             f"leave {name} out": partial(plain, without=of),
             f"{name} folds": partial(plain, without=of, folds=parts),
-            f"whitened, {name} folds": partial(plain, without=of, folds=parts, whitened=True),
-            f"linear, {name} folds": partial(linear, of, folds=parts),
         }
-        if not whitened or name != next(iter(groups)):
-            del plans[f"whitened, {name} folds"]
+        if whitened and name == next(iter(groups)):
+            plans[f"whitened, {name} folds"] = partial(
+                plain, without=of, folds=parts, whitened=True
+            )
+        plans[f"linear, {name} folds"] = partial(linear, of, folds=parts)
         for plan, judge in plans.items():
             try:
                 rows.append({"protocol": plan, **judge().row(), "reason": ""})
